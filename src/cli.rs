@@ -1,0 +1,341 @@
+//! The command line and the environment, parsed in full before anything is touched.
+//!
+//! Owns every option, its variable and its default; nobody else reads the environment. Pure but for that.
+//! gambol99/etcd-discovery's flags work here too, in Go's single-dash form.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::model::{AddressForm, Founding, InitialCluster, JoinAs, Policy, Role, Scheme};
+
+/// Bootstraps etcd on an EC2 Auto Scaling group: reads the group, removes members whose instance is proven dead,
+/// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
+#[derive(Debug, Parser)]
+#[command(name = "etcd-bootstrap", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 the file is written (or the dry run printed), 64 usage, 69 AWS or the metadata unavailable,
+75 not now, try again, 78 a person must look.
+gambol99/etcd-discovery's flags are accepted too, with one dash or two.";
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Join or create the cluster and write the environment file (the default)
+    Run,
+    /// Print what is seen of each instance and member, and whether the cluster is sound
+    Status,
+    /// Decide a saved observation again and print why
+    Explain {
+        /// An observation.json
+        file: PathBuf,
+    },
+    /// After etcd's start: wait until the member is published and in sync, promote it from learner, tag the group
+    Ready,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Print what was seen, the decision and the file; write nothing, change nothing
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_DRY_RUN", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    pub dry_run: bool,
+
+    /// How --dry-run, status and explain print
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_OUTPUT", value_enum, default_value = "text")]
+    pub output: Output,
+
+    /// Write a consumer's file: the endpoints of the cluster of --scaling-group-name; changes nothing in etcd
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PROXY_MODE", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    pub proxy_mode: bool,
+
+    /// The consumer's variables: `v3` ETCD_ENDPOINTS and ETCDCTL_ENDPOINTS, `v2` ETCD_PROXY for etcd 3.5 and older
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PROXY_STYLE", value_enum, default_value = "v3")]
+    pub proxy_style: ProxyStyle,
+
+    /// The Auto Scaling group [default: this instance's own]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_SCALING_GROUP_NAME", value_name = "NAME")]
+    pub scaling_group_name: Option<String>,
+
+    /// The file that etcd's unit reads
+    #[arg(
+        long,
+        global = true,
+        env = "ETCD_BOOTSTRAP_ENVIRONMENT_FILE",
+        value_name = "PATH",
+        default_value = "/run/etcd-bootstrap/etcd.env"
+    )]
+    pub environment_file: PathBuf,
+
+    /// What the file holds: `all` of etcd's addresses and files, or only the name and the `initial` cluster
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_EMIT", value_enum, default_value = "all")]
+    pub emit: Emit,
+
+    /// etcd's data directory
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_DATA_DIR", value_name = "PATH", default_value = "/var/lib/etcd")]
+    pub data_dir: PathBuf,
+
+    /// etcd's write-ahead log, where it is not in the data directory
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_WAL_DIR", value_name = "PATH")]
+    pub wal_dir: Option<PathBuf>,
+
+    /// Where the last identity and observation are kept across reboots
+    #[arg(
+        long,
+        global = true,
+        env = "ETCD_BOOTSTRAP_STATE_DIR",
+        value_name = "PATH",
+        default_value = "/var/lib/etcd-bootstrap"
+    )]
+    pub state_dir: PathBuf,
+
+    /// Give up after this long, e.g. 90s or 5m; `infinity` never
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_DEADLINE", value_name = "DURATION", default_value = "5m",
+        value_parser = deadline)]
+    pub deadline: Deadline,
+
+    /// etcd's client port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_ETCD_CLIENT_PORT", value_name = "PORT", default_value = "2379")]
+    pub etcd_client_port: u16,
+
+    /// http or https on the client port
+    #[arg(
+        long,
+        global = true,
+        env = "ETCD_BOOTSTRAP_ETCD_CLIENT_SCHEMA",
+        value_name = "SCHEME",
+        alias = "etcd-client-scheme",
+        default_value = "https"
+    )]
+    pub etcd_client_schema: Scheme,
+
+    /// etcd's peer port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_ETCD_PEER_PORT", value_name = "PORT", default_value = "2380")]
+    pub etcd_peer_port: u16,
+
+    /// http or https on the peer port
+    #[arg(
+        long,
+        global = true,
+        env = "ETCD_BOOTSTRAP_ETCD_PEER_SCHEME",
+        value_name = "SCHEME",
+        alias = "etcd-peer-schema",
+        default_value = "https"
+    )]
+    pub etcd_peer_scheme: Scheme,
+
+    /// Advertise private addresses instead of private DNS names
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PRIVATE_ADDRESSES", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false",
+        default_missing_value = "true")]
+    pub private_addresses: bool,
+
+    /// Advertise private DNS names (the default; --private-addresses alone is enough to switch)
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PRIVATE_HOSTNAMES", value_parser = go_bool,
+        action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub private_hostnames: Option<bool>,
+
+    /// Who must agree before a cluster is created: after the grace a `majority` is enough in a new group
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_FOUNDING", value_enum, default_value = "majority")]
+    pub founding: Founding,
+
+    /// How long silent founders are waited for
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_FOUNDING_GRACE", value_name = "DURATION", default_value = "60s",
+        value_parser = humantime::parse_duration)]
+    pub founding_grace: Duration,
+
+    /// Whether a cluster may be created: `auto` unless the group's tag says there is one, `never`, or `force`
+    /// in spite of the tag
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_INITIAL_CLUSTER_POLICY", value_enum, default_value = "auto")]
+    pub initial_cluster_policy: InitialCluster,
+
+    /// Join as learner where the etcd version is safe for it (`auto`), always, or as voter
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_JOIN_AS", value_enum, default_value = "auto")]
+    pub join_as: JoinAs,
+
+    /// Set the data of a removed member aside and join as a new one
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_REJOIN", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    pub rejoin: bool,
+
+    /// Remove silent members that belong to no instance of the group, after a minute
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PRUNE_FOREIGN", value_parser = go_bool, action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
+    pub prune_foreign: bool,
+
+    #[command(flatten, next_help_heading = "TLS, as etcd names it")]
+    pub tls: TlsOptions,
+
+    /// glog lines, JSON lines, or lines with journald's priority prefix, on stderr
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_LOG_FORMAT", value_enum, default_value = "glog")]
+    pub log_format: crate::log::Format,
+
+    /// Log verbosity, as glog counts: 2 says more of this program, 10 of its libraries too
+    #[arg(long = "v", short = 'v', global = true, env = "ETCD_BOOTSTRAP_V", value_name = "N", default_value = "0")]
+    pub v: u8,
+
+    #[command(flatten)]
+    pub glog: GlogFlags,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct TlsOptions {
+    /// CA of the client port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_TRUSTED_CA_FILE", value_name = "PATH")]
+    pub trusted_ca_file: Option<PathBuf>,
+    /// Certificate of the client port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_CERT_FILE", value_name = "PATH", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Key of the client port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_KEY_FILE", value_name = "PATH", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+    /// CA of the peer port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_TRUSTED_CA_FILE", value_name = "PATH")]
+    pub peer_trusted_ca_file: Option<PathBuf>,
+    /// Certificate of the peer port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_CERT_FILE", value_name = "PATH", requires = "peer_key_file")]
+    pub peer_cert_file: Option<PathBuf>,
+    /// Key of the peer port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_KEY_FILE", value_name = "PATH", requires = "peer_cert_file")]
+    pub peer_key_file: Option<PathBuf>,
+}
+
+/// Flags of glog that make no sense on stderr under journald: accepted, so that old unit files work, and named in a
+/// warning.
+#[derive(Debug, Clone, Args)]
+pub struct GlogFlags {
+    #[arg(long, global = true, hide = true, value_parser = go_bool, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    logtostderr: Option<bool>,
+    #[arg(long, global = true, hide = true, value_parser = go_bool, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    alsologtostderr: Option<bool>,
+    #[arg(long, global = true, hide = true)]
+    vmodule: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    stderrthreshold: Option<String>,
+    #[arg(long = "log_dir", global = true, hide = true)]
+    log_dir: Option<String>,
+    #[arg(long = "log_backtrace_at", global = true, hide = true)]
+    log_backtrace_at: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    All,
+    Initial,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProxyStyle {
+    V2,
+    V3,
+}
+
+/// How long the run may take; None for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(pub Option<Duration>);
+
+/// Parses a command line whose first item is the program's name.
+///
+/// # Errors
+/// clap's, which print themselves; help and version are among them.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(arguments.into_iter().map(from_go_form))?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    if cli.options.proxy_mode && cli.options.scaling_group_name.is_none() {
+        let missing = "--proxy-mode needs --scaling-group-name: a consumer is in no member's group";
+        return Err(Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, missing));
+    }
+    if let Some(file) = std::env::var_os("ETCD_CONFIG_FILE") {
+        let file = file.to_string_lossy().into_owned();
+        let ignored = format!("ETCD_CONFIG_FILE={file} is set: etcd ignores every variable when it reads a file (F78)");
+        return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, ignored));
+    }
+    Ok(cli)
+}
+
+impl Options {
+    /// The part of the options that the decision depends on.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            role: if self.proxy_mode { Role::Consumer } else { Role::Member },
+            address_form: if self.private_addresses || self.private_hostnames == Some(false) {
+                AddressForm::Addresses
+            } else {
+                AddressForm::DnsNames
+            },
+            peer_scheme: self.etcd_peer_scheme,
+            peer_port: self.etcd_peer_port,
+            client_scheme: self.etcd_client_schema,
+            client_port: self.etcd_client_port,
+            founding: self.founding,
+            founding_grace: self.founding_grace,
+            initial_cluster: self.initial_cluster_policy,
+            join_as: self.join_as,
+            rejoin: self.rejoin,
+            prune_foreign: self.prune_foreign,
+        }
+    }
+
+    /// What is set and does not do what its name says, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let glog = &self.glog;
+        let set = [
+            (glog.alsologtostderr == Some(true), "-alsologtostderr"),
+            (glog.logtostderr == Some(false), "-logtostderr=false"),
+            (glog.vmodule.is_some(), "-vmodule"),
+            (glog.stderrthreshold.is_some(), "-stderrthreshold"),
+            (glog.log_dir.is_some(), "-log_dir"),
+            (glog.log_backtrace_at.is_some(), "-log_backtrace_at"),
+        ];
+        let ignored = set.into_iter().filter(|(set, _)| *set);
+        let ignored = ignored.map(|(_, flag)| format!("{flag} has no effect: the log goes to stderr, ignoring it"));
+        // etcd 3.6 and 3.7 only warn of them and start a cluster of their own (F58).
+        let dead = ["ETCD_PROXY", "ETCD_DISCOVERY"].into_iter().filter(|name| std::env::var_os(name).is_some());
+        let dead = dead.map(|name| format!("{name} is set in the environment; newer etcds ignore it"));
+        ignored.chain(dead).collect()
+    }
+}
+
+/// Go's flag package takes one dash for long names: `-proxy-mode=true` is `--proxy-mode=true`.
+fn from_go_form(argument: OsString) -> OsString {
+    let Some(text) = argument.to_str() else { return argument };
+    let Some(rest) = text.strip_prefix('-').filter(|rest| !rest.starts_with('-')) else { return argument };
+    let name = rest.split('=').next().unwrap_or_default();
+    let long = name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphabetic());
+    // `-v10` is a short option with its value.
+    let short_with_value = name.starts_with('v') && name[1..].bytes().all(|b| b.is_ascii_digit());
+    if long && !short_with_value { format!("--{rest}").into() } else { argument }
+}
+
+/// The words that Go's strconv.ParseBool takes.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        other => Err(format!("'{other}' is neither true nor false")),
+    }
+}
+
+fn deadline(text: &str) -> Result<Deadline, String> {
+    match text {
+        "infinity" => Ok(Deadline(None)),
+        text => humantime::parse_duration(text).map(|time| Deadline(Some(time))).map_err(|e| e.to_string()),
+    }
+}

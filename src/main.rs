@@ -1,0 +1,50 @@
+//! The program: arguments, log, one command, exit code.
+
+use std::process::ExitCode;
+
+use etcd_bootstrap::cli::{Cli, Command, Output};
+use etcd_bootstrap::reason::Exit;
+use etcd_bootstrap::run::Setup;
+use etcd_bootstrap::{cli, log, ready, run, show};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return exit(if e.use_stderr() { Exit::Usage } else { Exit::Done });
+        }
+    };
+    log::init(cli.options.log_format, cli.options.v);
+    for warning in cli.options.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    exit(runtime.expect("a runtime needs only file descriptors").block_on(carry_out(cli)))
+}
+
+async fn carry_out(cli: Cli) -> Exit {
+    let Cli { command, options } = cli;
+    if let Some(Command::Explain { file }) = &command {
+        return show::explain(file, options.output);
+    }
+    let dry_run = options.dry_run;
+    let output: Output = options.output;
+    let setup = match Setup::new(options) {
+        Ok(setup) => setup,
+        Err(why) => {
+            tracing::error!("{why}");
+            return Exit::Person;
+        }
+    };
+    match command {
+        Some(Command::Status) => show::status(&setup, output).await,
+        Some(Command::Ready) => ready::ready(&setup).await,
+        Some(Command::Run) | None if dry_run => show::dry_run(&setup, output).await,
+        Some(Command::Run | Command::Explain { .. }) | None => run::run(&setup).await,
+    }
+}
+
+fn exit(code: Exit) -> ExitCode {
+    ExitCode::from(code as u8)
+}

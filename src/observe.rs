@@ -1,0 +1,305 @@
+//! One pass over everything outside: metadata, Auto Scaling, EC2, every node's etcd ports, the own data directory.
+//!
+//! Owns what is asked and in which order; only reads. What could not be seen is said in the observation.
+//! Next: `decide.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_autoscaling::config::SharedHttpClient;
+use tokio::task::JoinSet;
+
+use crate::disk;
+use crate::model::{
+    Absence, Before, Blind, BlindKind, ClientView, Ec2, Group, Identity, InstanceId, MemberUrl, Observation, OwnData,
+    PeerAnswer, Policy, Probe, Role, Seen, Statement,
+};
+use crate::remote::{aws, etcd, imds, peer};
+use crate::tls::Tls;
+
+/// A node with data waits this long for AWS in all, then starts without (F51).
+const CLOUD_TIMEOUT_WITH_DATA: Duration = Duration::from_secs(5);
+
+/// Whether a pass asks AWS again or works with the last reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    Fresh,
+    LastReply,
+}
+
+/// Whether a node looks at its own ports too. The main job never does: its own answers prove nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    LeftOut,
+    Included,
+}
+
+/// Where to look.
+pub struct Places {
+    pub policy: Policy,
+    /// None: the group that this instance is in.
+    pub group_name: Option<String>,
+    pub data_dir: PathBuf,
+    pub wal_dir: Option<PathBuf>,
+    /// The identity as last read, for a node with data whose metadata is unreachable; None on the first boot.
+    pub saved_identity: Option<Identity>,
+    pub own: Own,
+}
+
+/// Looks, and keeps what does not change between passes.
+pub struct Observer {
+    places: Places,
+    ports: Arc<Ports>,
+    http: SharedHttpClient,
+    imds: aws_config::imds::Client,
+    aws: Option<aws::Aws>,
+    identity: Option<Identity>,
+    group_name: Option<String>,
+    cloud: Option<(Seen<Group>, Seen<Ec2>)>,
+}
+
+/// How the etcd ports are asked.
+struct Ports {
+    policy: Policy,
+    peer: reqwest::Client,
+    client_tls: Option<Arc<Tls>>,
+}
+
+impl Observer {
+    /// A port without TLS needs none.
+    pub fn new(places: Places, peer_tls: Option<&Tls>, client_tls: Option<Arc<Tls>>) -> Self {
+        let http = aws::http_client();
+        let ports = Ports { policy: places.policy.clone(), peer: peer::client(peer_tls), client_tls };
+        Self {
+            imds: imds::client(http.clone()),
+            group_name: places.group_name.clone(),
+            places,
+            ports: Arc::new(ports),
+            http,
+            aws: None,
+            identity: None,
+            cloud: None,
+        }
+    }
+
+    /// Makes one pass. `said` is what this node tells the founders that it asks; None tells nothing.
+    pub async fn observe(&mut self, before: Option<Before>, fresh: Freshness, said: Option<&Statement>) -> Observation {
+        let own_data = match self.places.policy.role {
+            Role::Member => disk::read_own_data(&self.places.data_dir, self.places.wal_dir.as_deref()),
+            Role::Consumer => OwnData::Empty,
+        };
+        let mut me = self.identify(fresh).await;
+        let (group, ec2) = self.look_at_cloud(&me, before.as_ref(), fresh, &own_data).await;
+        if let (Seen::No(_), OwnData::Log { .. }, Some(saved)) = (&me, &own_data, &self.places.saved_identity) {
+            me = Seen::Yes(saved.clone());
+        }
+        let probes = self.probe(&me, &group, &ec2, said).await;
+        Observation { at: now(), me, own_data, group, ec2, probes, before }
+    }
+
+    /// Who this node is.
+    ///
+    /// # Errors
+    /// Why the metadata could not be read.
+    pub async fn identity(&mut self) -> Result<Identity, Blind> {
+        match self.identify(Freshness::LastReply).await {
+            Seen::Yes(me) => Ok(me),
+            Seen::No(blind) => Err(blind),
+        }
+    }
+
+    /// What the own peer port says.
+    pub async fn ask_peer(&self, url: &MemberUrl) -> PeerAnswer {
+        peer::fetch_peer(&self.ports.peer, url, None).await
+    }
+
+    /// The group as Auto Scaling has it now.
+    ///
+    /// # Errors
+    /// Why it could not be read.
+    pub async fn fetch_group(&mut self) -> Result<Group, Blind> {
+        let known = self.group_name.clone();
+        let (aws, me) = self.aws().await?;
+        let name = match known {
+            Some(name) => name,
+            None => aws.fetch_group_name(&me.instance).await?,
+        };
+        let group = aws.fetch_group(&name, now()).await;
+        self.group_name = Some(name);
+        group
+    }
+
+    /// The AWS clients, once the region is known; `ready` writes its tag through them.
+    ///
+    /// # Errors
+    /// Why the metadata, which names the region, could not be read.
+    pub async fn aws(&mut self) -> Result<(&aws::Aws, Identity), Blind> {
+        let me = self.identity().await?;
+        if self.aws.is_none() {
+            self.aws = Some(aws::Aws::new(self.http.clone(), &me.region).await);
+        }
+        Ok((self.aws.as_ref().expect("it was made above"), me))
+    }
+
+    async fn identify(&mut self, fresh: Freshness) -> Seen<Identity> {
+        match (&mut self.identity, fresh) {
+            (Some(me), Freshness::LastReply) => Seen::Yes(me.clone()),
+            (Some(me), Freshness::Fresh) => {
+                // All else stays as it is for as long as the instance runs.
+                if let Ok(state) = imds::fetch_target_lifecycle_state(&self.imds).await {
+                    me.target_lifecycle_state = state;
+                }
+                Seen::Yes(me.clone())
+            }
+            (None, _) => match imds::fetch_identity(&self.imds).await {
+                Ok(me) => Seen::Yes(self.identity.insert(me).clone()),
+                Err(blind) => Seen::No(blind),
+            },
+        }
+    }
+
+    async fn look_at_cloud(
+        &mut self,
+        me: &Seen<Identity>,
+        before: Option<&Before>,
+        fresh: Freshness,
+        own_data: &OwnData,
+    ) -> (Seen<Group>, Seen<Ec2>) {
+        if let (Some(cloud), Freshness::LastReply) = (&self.cloud, fresh) {
+            return cloud.clone();
+        }
+        if let Seen::No(blind) = me {
+            return (Seen::No(blind.clone()), Seen::No(blind.clone()));
+        }
+        let look = self.fetch_cloud(before);
+        let (group, ec2) = match own_data {
+            OwnData::Log { .. } => match tokio::time::timeout(CLOUD_TIMEOUT_WITH_DATA, look).await {
+                Ok(seen) => seen,
+                Err(_) => {
+                    let why = format!("AWS gave no answer within {} s", CLOUD_TIMEOUT_WITH_DATA.as_secs());
+                    let blind = Blind { kind: BlindKind::Unreachable, why };
+                    (Seen::No(blind.clone()), Seen::No(blind))
+                }
+            },
+            OwnData::Empty | OwnData::NoLog | OwnData::Unreadable { .. } => look.await,
+        };
+        self.cloud.insert((group, ec2)).clone()
+    }
+
+    async fn fetch_cloud(&mut self, before: Option<&Before>) -> (Seen<Group>, Seen<Ec2>) {
+        let group = match self.fetch_group().await {
+            Ok(group) => group,
+            Err(blind) => return (Seen::No(blind.clone()), Seen::No(blind)),
+        };
+        let mut ids: BTreeSet<InstanceId> = group.instances.keys().cloned().collect();
+        if self.places.policy.role == Role::Member {
+            ids.extend(self.identity.as_ref().map(|me| me.instance.clone()));
+            ids.extend(before.iter().flat_map(|b| b.member_instances.iter().cloned()));
+        }
+        if ids.is_empty() {
+            // A filter without a value is an error to EC2, and there is nothing to ask.
+            return (Seen::Yes(group), Seen::Yes(Ec2 { asked: ids, found: BTreeMap::new() }));
+        }
+        let ec2 = match self.aws().await {
+            Ok((aws, _)) => aws.fetch_instances(&ids).await,
+            Err(blind) => Err(blind),
+        };
+        (Seen::Yes(group), ec2.map_or_else(Seen::No, Seen::Yes))
+    }
+
+    /// Asks every instance of the group, then every listed member that was not among them: two steps, each all at once.
+    async fn probe(
+        &self,
+        me: &Seen<Identity>,
+        group: &Seen<Group>,
+        ec2: &Seen<Ec2>,
+        said: Option<&Statement>,
+    ) -> Vec<Probe> {
+        let policy = &self.places.policy;
+        let mine =
+            |url: &MemberUrl| self.places.own == Own::LeftOut && me.ok().is_some_and(|me| me.addresses.hold(url));
+        let targets = targets(policy, group, ec2).into_iter().filter(|(_, url)| !mine(url)).collect();
+        let mut probes = self.probe_all(targets, said).await;
+        if policy.role == Role::Member {
+            let asked: BTreeSet<MemberUrl> = probes.iter().map(|probe| probe.url.clone()).collect();
+            let listed: BTreeSet<MemberUrl> = probes.iter().flat_map(listed_urls).collect();
+            let further = listed.difference(&asked).filter(|url| !mine(url)).map(|url| (None, url.clone()));
+            probes.extend(self.probe_all(further.collect(), said).await);
+        }
+        probes.sort_by(|a, b| a.url.cmp(&b.url));
+        probes
+    }
+
+    async fn probe_all(&self, targets: Vec<(Option<InstanceId>, MemberUrl)>, said: Option<&Statement>) -> Vec<Probe> {
+        let mut probes = JoinSet::new();
+        for (instance, url) in targets {
+            let (ports, said) = (self.ports.clone(), said.cloned());
+            probes.spawn(async move { ports.probe(instance, url, said).await });
+        }
+        probes.join_all().await
+    }
+}
+
+impl Ports {
+    /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of a
+    /// forming etcd accepts and says nothing (E17).
+    async fn probe(&self, instance: Option<InstanceId>, url: MemberUrl, said: Option<Statement>) -> Probe {
+        let client_url = MemberUrl::new(self.policy.client_scheme, url.host(), self.policy.client_port);
+        let client = etcd::fetch_client_view(self.client_tls.as_deref(), &client_url);
+        if self.policy.role == Role::Consumer {
+            let client = Some(client.await);
+            return Probe { instance, url: client_url, peer: PeerAnswer::Absent(Absence::NotAsked), client };
+        }
+        let mut client = std::pin::pin!(client);
+        let mut early: Option<Result<ClientView, Absence>> = None;
+        let peer = {
+            let mut asked = std::pin::pin!(peer::fetch_peer(&self.peer, &url, said.as_ref()));
+            loop {
+                tokio::select! {
+                    peer = &mut asked => break peer,
+                    view = &mut client, if early.is_none() => early = Some(view),
+                }
+            }
+        };
+        let client = match (&peer, early) {
+            (PeerAnswer::Founding(_), _) => None,
+            (PeerAnswer::Member(view), None) if view.cluster_version.is_none() => None,
+            (PeerAnswer::Member(_) | PeerAnswer::Absent(_), Some(view)) => Some(view),
+            (PeerAnswer::Member(_) | PeerAnswer::Absent(_), None) => Some(client.await),
+        };
+        Probe { instance, url, peer, client }
+    }
+}
+
+/// The group's instances that can have an etcd.
+fn targets(policy: &Policy, group: &Seen<Group>, ec2: &Seen<Ec2>) -> Vec<(Option<InstanceId>, MemberUrl)> {
+    let (Seen::Yes(group), Seen::Yes(ec2)) = (group, ec2) else { return Vec::new() };
+    let in_group = group.instances.iter().filter(|(_, state)| !state.starts_with("Warmed"));
+    in_group
+        .filter_map(|(id, _)| {
+            let instance = ec2.found.get(id).filter(|i| !matches!(i.state.as_str(), "terminated" | "stopped"))?;
+            Some((Some(id.clone()), policy.peer_url(&instance.addresses)?))
+        })
+        .collect()
+}
+
+fn listed_urls(probe: &Probe) -> Vec<MemberUrl> {
+    let local = match &probe.peer {
+        PeerAnswer::Member(view) => view.members.as_slice(),
+        PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => &[],
+    };
+    let confirmed = match &probe.client {
+        Some(Ok(view)) => view.quorum_list.ok().map(Vec::as_slice).unwrap_or_default(),
+        Some(Err(_)) | None => &[],
+    };
+    local.iter().chain(confirmed).flat_map(|m| m.peer_urls.iter().cloned()).collect()
+}
+
+/// The time to the millisecond, as a saved observation keeps it: decided again, it must give the same.
+pub fn now() -> SystemTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+}

@@ -1,0 +1,264 @@
+//! The sentences: what a decision's reason says to a person, what they can do, and the exit code it leads to.
+//!
+//! Owns wording and codes only; every rule is in `decide.rs`.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::{Absence, Blind, BlindKind, CLUSTER_TAG, Proof, Reason};
+
+/// Exit codes, an interface for units: see sysexits.h and systemd.exec(5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The file is written, or the dry run was printed.
+    Done = 0,
+    /// EX_USAGE: the command line is wrong.
+    Usage = 64,
+    /// EX_UNAVAILABLE: AWS or the instance metadata.
+    Unavailable = 69,
+    /// EX_TEMPFAIL: not now, try again.
+    NotNow = 75,
+    /// EX_CONFIG: a person must look.
+    Person = 78,
+}
+
+impl Reason {
+    /// The variant's name, as in saved observations and logs.
+    pub fn code(&self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(code)) => code,
+            Ok(serde_json::Value::Object(map)) => map.keys().next().cloned().unwrap_or_default(),
+            Ok(_) | Err(_) => String::new(),
+        }
+    }
+
+    /// How the program ends when it gives up for this reason.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::MetadataBlind(blind) | Self::GroupBlind(blind) | Self::Ec2Blind(blind) => match blind.kind {
+                BlindKind::Denied | BlindKind::Absent | BlindKind::Ambiguous => Exit::Person,
+                BlindKind::Unreachable | BlindKind::Throttled | BlindKind::Malformed => Exit::Unavailable,
+            },
+            Self::NotInGroup { .. }
+            | Self::TwoClusters { .. }
+            | Self::OtherClustersData { .. }
+            | Self::RemovedMember { .. }
+            | Self::AddressTaken { .. }
+            | Self::DataUnreadable { .. }
+            | Self::Denied { .. }
+            | Self::NotTheTaggedCluster { .. }
+            | Self::NoOwnAddress => Exit::Person,
+            _ => Exit::NotNow,
+        }
+    }
+
+    /// How long waiting can help; None as long as the deadline allows. Rights and memberships of a fresh instance
+    /// take a while to reach every server of AWS (F68), after that a person must look.
+    pub fn patience(&self) -> Option<Duration> {
+        let settling = Duration::from_secs(60);
+        match self {
+            Self::MetadataBlind(blind) | Self::GroupBlind(blind) | Self::Ec2Blind(blind) => match blind.kind {
+                BlindKind::Denied | BlindKind::Absent | BlindKind::Ambiguous => Some(settling),
+                BlindKind::Unreachable | BlindKind::Throttled | BlindKind::Malformed => None,
+            },
+            Self::NotInGroup { .. } => Some(settling),
+            _ => None,
+        }
+    }
+
+    /// What a person can do; None where the reason says it all or nothing has to be done.
+    pub fn advice(&self) -> Option<String> {
+        Some(match self {
+            Self::ClusterTagged { cluster } => format!(
+                "if cluster {cluster} is lost for good, restore a snapshot, or delete the group's tag '{CLUSTER_TAG}' \
+                 or run with --initial-cluster-policy=force to create an empty cluster"
+            ),
+            Self::NoQuorum { .. } => "start the stopped members again; if a majority is lost for good, recover one \
+                survivor with `etcd --force-new-cluster` or restore a snapshot (etcd.io, disaster recovery): nothing \
+                is created here while survivors exist"
+                .into(),
+            Self::TwoClusters { .. } => "find out which cluster holds the data and stop the other's members".into(),
+            Self::OtherClustersData { .. } => "this disk belongs to another cluster: move the data directory away to \
+                join afresh, or attach the disk where it belongs"
+                .into(),
+            Self::RemovedMember { .. } => "run with --rejoin to set the old data aside and join as a new member".into(),
+            Self::DataUnreadable { .. } => "repair the directory, or move it away to join as a new member".into(),
+            Self::Denied { .. } => {
+                "etcd's authentication hides the members: give the agent a client certificate whose \
+                common name is a user with the role root (--cert-file, --key-file)"
+                    .into()
+            }
+            Self::NotTheTaggedCluster { .. } => {
+                format!("if the cluster was restored on purpose, write its id to the group's tag '{CLUSTER_TAG}'")
+            }
+            Self::OwnerUnknown { .. } | Self::OtherJoining { .. } => {
+                "if that node is gone for good: etcdctl member remove ID".into()
+            }
+            Self::AddressTaken { .. } => "two live instances claim one address: remove one of them".into(),
+            Self::LearnerNotPromoted { .. } => "its etcd-bootstrap-ready.service promotes it; look at its log".into(),
+            Self::CreationForbidden => "run one node with --initial-cluster-policy=auto to create the cluster".into(),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnDataListed { cluster } => {
+                write!(f, "this node has its own data and cluster {cluster} lists its member")
+            }
+            Self::OwnDataNobodyObjects => f.write_str("this node has its own data and no quorum says otherwise"),
+            Self::FoundersAgree { founders } => {
+                write!(f, "all {founders} founders have no data and see the same list")
+            }
+            Self::FoundersMajority { agreed, silent } => write!(
+                f,
+                "{agreed} founders agree; silent since the founding grace, and launched together with this node: {}",
+                join(silent)
+            ),
+            Self::AdoptForming { cluster } => {
+                write!(f, "cluster {cluster} is forming and its list holds this node")
+            }
+            Self::Resume { member } => write!(f, "this node is listed as member {member} and has never started"),
+            Self::ProvenDead { member, proof } => write!(f, "member {member} is dead: {proof}"),
+            Self::ReplacesOwnLostDisk { member } => {
+                write!(f, "member {member} has this node's address, but its data is not here any more")
+            }
+            Self::AddressReused { member, proof } => {
+                write!(f, "member {member} had this node's address and is dead: {proof}")
+            }
+            Self::Joining { cluster, members, as_learner } => {
+                let role = if *as_learner { "learner" } else { "voter" };
+                write!(f, "cluster {cluster} with {members} members does not list this node; it joins as a {role}")
+            }
+            Self::BackendWithoutLog => {
+                f.write_str("the data directory holds a database without a write-ahead log: etcd must not open it")
+            }
+            Self::NeverLedOtherFormed { mine, formed } => write!(
+                f,
+                "the data is of cluster {mine}, which never had a leader here, and cluster {formed} is formed: \
+                 there is nothing in it"
+            ),
+            Self::NeverLedFoundersDead { mine, dead } => write!(
+                f,
+                "the data is of cluster {mine}, which never had a leader here and never can: dead founders {}",
+                dead.join(", ")
+            ),
+            Self::RejoinAfterRemoval { member } => write!(f, "member {member} was removed and --rejoin is given"),
+            Self::Endpoints { cluster } => write!(f, "cluster {cluster} serves"),
+            Self::MetadataBlind(blind) | Self::GroupBlind(blind) | Self::Ec2Blind(blind) => write!(f, "{blind}"),
+            Self::NotInGroup { group } => {
+                write!(f, "AWS's reply about the Auto Scaling group '{group}' does not hold this instance")
+            }
+            Self::GroupUnsettled { eligible, desired, other } => {
+                write!(f, "the group is not settled: {eligible} of {desired} desired instances")?;
+                if other.is_empty() { Ok(()) } else { write!(f, "; {}", other.join(", ")) }
+            }
+            Self::FounderWithoutAddress { instance } => {
+                write!(f, "EC2 gives no running instance with an address for {instance}")
+            }
+            Self::SecondRead { what } => write!(f, "a second read must confirm {what}"),
+            Self::FoundersDisagree { instance, theirs, mine } => match theirs {
+                Some(theirs) => write!(f, "{instance} sees the founders '{theirs}', this node '{mine}'"),
+                None => write!(f, "{instance} does not see a settled group yet"),
+            },
+            Self::FoundersSilent { silent, agreed, founders } => {
+                write!(f, "{agreed} of {founders} founders agree; not heard: {}", silent.join("; "))
+            }
+            Self::ClusterTagged { cluster } => {
+                write!(f, "nobody answers as etcd, but the group's tag says that cluster {cluster} exists")
+            }
+            Self::CreationForbidden => f.write_str("nobody answers as etcd, and --initial-cluster-policy is never"),
+            Self::FormingWithoutMe { cluster } => {
+                write!(f, "cluster {cluster} is forming without this node; it can join once there is a leader")
+            }
+            Self::TwoForming { one, other } => write!(f, "two clusters are forming: {one} and {other}"),
+            Self::NoQuorum { cluster, answering, why } => write!(
+                f,
+                "cluster {cluster} has no quorum that confirms its member list; answering: {} ({})",
+                answering.join(", "),
+                why.join("; ")
+            ),
+            Self::OtherJoining { member } => write!(f, "member {member} has been added and has not started yet"),
+            Self::LearnerNotPromoted { member } => write!(f, "learner {member} is not promoted yet"),
+            Self::RemovalCostsQuorum { member, reachable, needed } => {
+                write!(f, "removing {member} would leave {reachable} reachable voters where {needed} are needed")
+            }
+            Self::AdditionRisksQuorum { reachable, needed } => write!(
+                f,
+                "a further voter would need {needed} reachable voters until it starts, and there are {reachable}"
+            ),
+            Self::OwnerUnknown { member, why } => {
+                write!(f, "this node's address belongs to member {member}: {why}")
+            }
+            Self::NoMemberAnswers { asked } => write!(f, "none of {asked} instances answers as an etcd with a quorum"),
+            Self::WarmPool { state } => write!(f, "this instance is for the warm pool ({state}) and joins nothing"),
+            Self::Leaving { state } => write!(f, "this instance is {state} in its group and joins nothing"),
+            Self::TwoClusters { one, other } => write!(f, "two formed clusters answer: {one} and {other}"),
+            Self::OtherClustersData { mine, formed } => {
+                write!(f, "the data is of cluster {mine}, but this group's cluster is {formed}")
+            }
+            Self::RemovedMember { member, cluster } => {
+                write!(f, "cluster {cluster} has removed this node's member {member}")
+            }
+            Self::AddressTaken { member } => write!(f, "member {member} of another live instance has this address"),
+            Self::DataUnreadable { why } | Self::Denied { why } => f.write_str(why),
+            Self::NotTheTaggedCluster { tag, seen } => {
+                write!(f, "the group's tag names cluster {tag}, but cluster {seen} answers")
+            }
+            Self::NoOwnAddress => f.write_str("the metadata gives this instance no address of the form asked for"),
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ec2State { instance, state } => write!(f, "EC2 says that {instance} is {state}"),
+            Self::Forgotten { instance, silent_for } => {
+                write!(f, "{instance} is unknown to EC2, in no group's list, and silent for {}", seconds(*silent_for))
+            }
+            Self::NeverStarted { silent_for } => write!(
+                f,
+                "it never started, no instance of the group has its address, and it is silent for {}",
+                seconds(*silent_for)
+            ),
+            Self::Foreign { silent_for } => {
+                write!(
+                    f,
+                    "it belongs to no instance, is silent for {}, and --prune-foreign is given",
+                    seconds(*silent_for)
+                )
+            }
+            Self::Myself => f.write_str("it was this instance, whose data is gone"),
+        }
+    }
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused"),
+            Self::NoAnswer(after) => write!(f, "no answer within {}", seconds(*after)),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::Denied(why) => write!(f, "denied: {why}"),
+            Self::NotEtcd(why) => write!(f, "not an etcd that can be understood: {why}"),
+            Self::NotAsked => f.write_str("not asked"),
+        }
+    }
+}
+
+impl fmt::Display for Blind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn join<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

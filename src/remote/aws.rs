@@ -1,0 +1,229 @@
+//! Auto Scaling and EC2: the three calls of a pass, and the tag that `ready` writes.
+//!
+//! SDK types never leave this file. One try a call: `run.rs` looks again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_autoscaling::config::SharedHttpClient;
+use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::types::Filter;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+
+use super::chain;
+use crate::model::{Addresses, Blind, BlindKind, CLUSTER_TAG, Ec2, Group, Instance, InstanceId};
+
+/// AWS answers in 50 to 300 ms; a call that takes this long is better asked again.
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// No group that fits one etcd cluster fills more pages than this: a reply that never ends is a fault.
+const MAX_PAGES: usize = 50;
+
+/// The HTTP client of the AWS SDK and of the metadata: rustls with ring, as everything else.
+pub fn http_client() -> SharedHttpClient {
+    let native = !rustls_native_certs::load_native_certs().certs.is_empty();
+    let trust = TrustStore::empty().with_native_roots(native);
+    let context = TlsContext::builder().with_trust_store(trust).build().expect("a trust store needs nothing else");
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context)
+        .build_https()
+}
+
+/// Both services' clients of one region.
+pub struct Aws {
+    autoscaling: aws_sdk_autoscaling::Client,
+    ec2: aws_sdk_ec2::Client,
+}
+
+impl Aws {
+    /// Credentials come from the SDK's default chain: environment, profile, container, instance role.
+    pub async fn new(http: SharedHttpClient, region: &str) -> Self {
+        let timeouts = TimeoutConfig::builder().connect_timeout(Duration::from_secs(2)).operation_timeout(CALL_TIMEOUT);
+        let config: SdkConfig = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(region.to_owned()))
+            .http_client(http)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.build())
+            .load()
+            .await;
+        Self { autoscaling: aws_sdk_autoscaling::Client::new(&config), ec2: aws_sdk_ec2::Client::new(&config) }
+    }
+
+    /// The name of the group that an instance is in.
+    ///
+    /// # Errors
+    /// `Absent` when Auto Scaling does not know the instance (yet, F68).
+    pub async fn fetch_group_name(&self, id: &InstanceId) -> Result<String, Blind> {
+        let action = "autoscaling:DescribeAutoScalingInstances";
+        let call = self.autoscaling.describe_auto_scaling_instances().instance_ids(id.as_str());
+        let reply = call.send().await.map_err(|e| classify(action, id.as_str(), &e))?;
+        let own = reply.auto_scaling_instances().iter().find(|i| i.instance_id() == Some(id.as_str()));
+        own.and_then(|i| i.auto_scaling_group_name()).map(str::to_owned).ok_or_else(|| Blind {
+            kind: BlindKind::Absent,
+            why: format!("{action}: instance {id} is in no Auto Scaling group"),
+        })
+    }
+
+    /// A group by its exact name (F10).
+    ///
+    /// # Errors
+    /// `Absent` when no group has that name, `Ambiguous` when several have.
+    pub async fn fetch_group(&self, name: &str, read_at: SystemTime) -> Result<Group, Blind> {
+        let action = "autoscaling:DescribeAutoScalingGroups";
+        let mut groups = Vec::new();
+        let mut token = None;
+        for _ in 0..MAX_PAGES {
+            let call = self.autoscaling.describe_auto_scaling_groups().auto_scaling_group_names(name);
+            let reply = call.set_next_token(token).send().await.map_err(|e| classify(action, name, &e))?;
+            groups.extend(reply.auto_scaling_groups.unwrap_or_default());
+            token = reply.next_token.filter(|t| !t.is_empty());
+            if token.is_none() {
+                return one_group(groups, name, read_at);
+            }
+        }
+        Err(endless(action, name))
+    }
+
+    /// What EC2 says of the given instances. Asked by filter: one unknown id must not fail them all (F67).
+    ///
+    /// # Errors
+    /// When any page fails; a part is never returned as the whole.
+    pub async fn fetch_instances(&self, ids: &BTreeSet<InstanceId>) -> Result<Ec2, Blind> {
+        let action = "ec2:DescribeInstances";
+        let ask = format!("{} instances", ids.len());
+        let values = ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let filter = Filter::builder().name("instance-id").set_values(Some(values)).build();
+        let mut found = BTreeMap::new();
+        let mut token = None;
+        for _ in 0..MAX_PAGES {
+            let call = self.ec2.describe_instances().filters(filter.clone()).set_next_token(token);
+            let reply = call.send().await.map_err(|e| classify(action, &ask, &e))?;
+            found.extend(reply.reservations().iter().flat_map(|r| r.instances()).filter_map(instance));
+            token = reply.next_token.filter(|t| !t.is_empty());
+            if token.is_none() {
+                return Ok(Ec2 { asked: ids.clone(), found });
+            }
+        }
+        Err(endless(action, &ask))
+    }
+
+    /// Writes the group's tag that says which cluster it has.
+    ///
+    /// # Errors
+    /// `Denied` where the role does not allow it.
+    pub async fn tag_group(&self, group: &str, cluster: &str) -> Result<(), Blind> {
+        let tag = aws_sdk_autoscaling::types::Tag::builder()
+            .resource_id(group)
+            .resource_type("auto-scaling-group")
+            .key(CLUSTER_TAG)
+            .value(cluster)
+            .propagate_at_launch(false)
+            .build();
+        let call = self.autoscaling.create_or_update_tags().tags(tag);
+        call.send().await.map(|_| ()).map_err(|e| classify("autoscaling:CreateOrUpdateTags", group, &e))
+    }
+}
+
+fn one_group(
+    groups: Vec<aws_sdk_autoscaling::types::AutoScalingGroup>,
+    name: &str,
+    read_at: SystemTime,
+) -> Result<Group, Blind> {
+    let mut named: Vec<_> = groups.into_iter().filter(|g| g.auto_scaling_group_name() == Some(name)).collect();
+    let group = match (named.pop(), named.len()) {
+        (Some(group), 0) => group,
+        (None, _) => {
+            return Err(Blind {
+                kind: BlindKind::Absent,
+                why: format!("there is no Auto Scaling group named '{name}'"),
+            });
+        }
+        (Some(_), others) => {
+            let why = format!("{} Auto Scaling groups are named '{name}'", others + 1);
+            return Err(Blind { kind: BlindKind::Ambiguous, why });
+        }
+    };
+    let instances = group.instances().iter();
+    let tags = group.tags().iter();
+    Ok(Group {
+        name: name.to_owned(),
+        arn: group.auto_scaling_group_arn().unwrap_or_default().to_owned(),
+        desired: usize::try_from(group.desired_capacity().unwrap_or_default()).unwrap_or_default(),
+        cluster_tag: tags.filter(|t| t.key() == Some(CLUSTER_TAG)).find_map(|t| t.value()).map(str::to_owned),
+        instances: instances
+            .filter_map(|i| {
+                let state = i.lifecycle_state().map(|s| s.as_str().to_owned()).unwrap_or_default();
+                Some((InstanceId::new(i.instance_id()?), state))
+            })
+            .collect(),
+        read_at,
+    })
+}
+
+fn instance(i: &aws_sdk_ec2::types::Instance) -> Option<(InstanceId, Instance)> {
+    let named = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
+    let launched = i.launch_time().and_then(|t| SystemTime::try_from(*t).ok());
+    let instance = Instance {
+        state: i.state().and_then(|s| s.name()).map(|n| n.as_str().to_owned()).unwrap_or_default(),
+        addresses: Addresses {
+            ipv4: i.private_ip_address().and_then(|a| a.parse().ok()),
+            ipv6: i.ipv6_address().and_then(|a| a.parse().ok()),
+            dns_name: named(i.private_dns_name()),
+        },
+        launched,
+    };
+    Some((InstanceId::new(i.instance_id()?), instance))
+}
+
+fn endless(action: &str, target: &str) -> Blind {
+    let why = format!("{action} for {target}: the reply did not end after {MAX_PAGES} pages");
+    Blind { kind: BlindKind::Malformed, why }
+}
+
+/// The error codes are those of "Common errors" in either service's API reference, read 2026-11-21.
+fn classify<E, R>(action: &str, target: &str, error: &SdkError<E, R>) -> Blind
+where
+    E: ProvideErrorMetadata + Error + 'static,
+    R: std::fmt::Debug,
+{
+    let code = error.code().unwrap_or_default();
+    let (kind, hint) = match (code, error) {
+        ("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AuthFailure", _) => {
+            (BlindKind::Denied, format!("; allow {action} in the instance's role"))
+        }
+        ("InvalidClientTokenId" | "ExpiredToken" | "MissingAuthenticationToken", _) => {
+            (BlindKind::Denied, "; the instance's role gives no valid credentials".to_owned())
+        }
+        ("Throttling" | "ThrottlingException" | "RequestLimitExceeded", _) => (BlindKind::Throttled, String::new()),
+        (_, SdkError::ResponseError(_)) => (BlindKind::Malformed, String::new()),
+        (_, SdkError::ServiceError(e)) if code.is_empty() && e.err().message().is_none() => {
+            (BlindKind::Malformed, String::new())
+        }
+        (_, SdkError::DispatchFailure(_)) => (BlindKind::Unreachable, missing()),
+        (_, _) => (BlindKind::Unreachable, String::new()),
+    };
+    // The SDK's own text says only "service error": the cause is in its sources and metadata.
+    let said = match (code, error.message()) {
+        ("", None) => error.source().map_or_else(|| error.to_string(), |e| chain(e)),
+        (code, message) => format!("{code}: {}", message.unwrap_or("no message")),
+    };
+    Blind { kind, why: format!("{action} for {target}: {said}{hint}") }
+}
+
+/// What an image that holds nothing but this binary lacks for HTTPS to AWS.
+fn missing() -> String {
+    let mut missing = Vec::new();
+    if rustls_native_certs::load_native_certs().certs.is_empty() {
+        missing.push("no CA certificates found: mount /etc/ssl/certs or set SSL_CERT_FILE");
+    }
+    if !std::path::Path::new("/etc/resolv.conf").exists() {
+        missing.push("there is no /etc/resolv.conf");
+    }
+    missing.iter().map(|m| format!("; {m}")).collect()
+}

@@ -1,0 +1,113 @@
+//! The instance metadata, version 2 only (F62).
+
+use std::time::Duration;
+
+use aws_config::imds::Client;
+use aws_config::imds::client::error::ImdsError;
+use aws_config::provider_config::ProviderConfig;
+use aws_sdk_autoscaling::config::SharedHttpClient;
+use serde::Deserialize;
+
+use super::chain;
+use crate::model::{Addresses, Blind, BlindKind, Identity, InstanceId};
+
+/// The service is one hop away and answers in milliseconds; a packet dropped by a hop limit never comes.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Makes a client; it honours `AWS_EC2_METADATA_SERVICE_ENDPOINT` as every AWS SDK does.
+pub fn client(http: SharedHttpClient) -> Client {
+    let config = ProviderConfig::without_region().with_http_client(http);
+    Client::builder()
+        .configure(&config)
+        .connect_timeout(TIMEOUT)
+        .read_timeout(TIMEOUT)
+        .operation_attempt_timeout(TIMEOUT)
+        .operation_timeout(TIMEOUT * 2)
+        .max_attempts(1)
+        .build()
+}
+
+/// Reads who this node is. Everything that does not depend on another answer is asked at the same time.
+///
+/// # Errors
+/// What could not be read, with the hint that fits the way in which it failed.
+pub async fn fetch_identity(client: &Client) -> Result<Identity, Blind> {
+    let document = async { required(client, "/latest/dynamic/instance-identity/document").await };
+    let (document, dns_name, ipv6, target, vpc_ranges) = tokio::join!(
+        document,
+        optional(client, "/latest/meta-data/local-hostname"),
+        optional(client, "/latest/meta-data/ipv6"),
+        fetch_target_lifecycle_state(client),
+        fetch_vpc_ranges(client),
+    );
+    let document: Document = serde_json::from_str(&document?)
+        .map_err(|e| Blind { kind: BlindKind::Malformed, why: format!("read the instance identity document: {e}") })?;
+    Ok(Identity {
+        instance: InstanceId::new(document.instance_id),
+        region: document.region,
+        zone: document.availability_zone,
+        addresses: Addresses {
+            ipv4: document.private_ip.and_then(|a| a.parse().ok()),
+            ipv6: ipv6?.and_then(|a| a.trim().parse().ok()),
+            // Some VPCs give several names in one line; the first is the private one.
+            dns_name: dns_name?.and_then(|names| names.split_whitespace().next().map(str::to_owned)),
+        },
+        vpc_ranges: vpc_ranges?,
+        target_lifecycle_state: target?,
+    })
+}
+
+/// Where the group wants this instance; None outside a group (404 is a normal answer, F65).
+///
+/// # Errors
+/// When the metadata service itself fails.
+pub async fn fetch_target_lifecycle_state(client: &Client) -> Result<Option<String>, Blind> {
+    optional(client, "/latest/meta-data/autoscaling/target-lifecycle-state").await
+}
+
+async fn fetch_vpc_ranges(client: &Client) -> Result<Vec<String>, Blind> {
+    let Some(mac) = optional(client, "/latest/meta-data/mac").await? else { return Ok(Vec::new()) };
+    let path = format!("/latest/meta-data/network/interfaces/macs/{}/vpc-ipv4-cidr-blocks", mac.trim());
+    let ranges = optional(client, &path).await?.unwrap_or_default();
+    Ok(ranges.lines().map(str::to_owned).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    instance_id: String,
+    region: String,
+    #[serde(default)]
+    availability_zone: String,
+    private_ip: Option<String>,
+}
+
+async fn required(client: &Client, path: &str) -> Result<String, Blind> {
+    client.get(path).await.map(|text| text.as_ref().to_owned()).map_err(|e| classify(path, &e))
+}
+
+async fn optional(client: &Client, path: &str) -> Result<Option<String>, Blind> {
+    match client.get(path).await {
+        Ok(text) => Ok(Some(text.as_ref().to_owned())),
+        Err(ImdsError::ErrorResponse(e)) if e.response().status().as_u16() == 404 => Ok(None),
+        Err(e) => Err(classify(path, &e)),
+    }
+}
+
+/// 403 on the token means that the metadata is switched off, and is final:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html>, read 2026-11-21.
+fn classify(path: &str, error: &ImdsError) -> Blind {
+    let why = chain(error);
+    let lower = why.to_ascii_lowercase();
+    let (kind, hint) = if lower.contains("forbidden") || lower.contains("403") {
+        (BlindKind::Denied, "; the instance's metadata options have the service switched off")
+    } else if lower.contains("timed out") || lower.contains("timeout") {
+        // A container adds a hop, and the token's packet has a hop limit of 1 by default (F63).
+        (BlindKind::Unreachable, "; in a container the instance needs HttpPutResponseHopLimit 2 or host networking")
+    } else if matches!(error, ImdsError::FailedToLoadToken(_)) {
+        (BlindKind::Unreachable, "; only version 2 of the service (with a token) is used")
+    } else {
+        (BlindKind::Unreachable, "")
+    };
+    Blind { kind, why: format!("read {path} of the instance metadata: {why}{hint}") }
+}

@@ -1,0 +1,149 @@
+//! etcd's peer port, and the other agents that answer on it while they wait.
+//!
+//! It answers under peer TLS only, without a quorum and without client auth (E8): the best view of who lives.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+
+use super::{cause, chain};
+use crate::founder::{PATH, STATEMENT_HEADER};
+use crate::model::{Absence, ClusterId, Member, MemberId, MemberUrl, PeerAnswer, PeerView, Statement};
+use crate::tls::Tls;
+
+/// A peer in another zone answers in milliseconds; a founding etcd's client port never does (E17).
+pub const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Far more than any member list needs; a body beyond it is not etcd's.
+const MAX_BODY: usize = 1 << 20;
+
+/// A client for the peer port: nothing of proxies or redirects is meant for peers.
+pub fn client(tls: Option<&Tls>) -> Client {
+    Client::builder()
+        .tls_backend_preconfigured(tls.map_or_else(crate::tls::unused, |tls| tls.client.clone()))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(TIMEOUT)
+        .timeout(TIMEOUT)
+        .build()
+        .expect("a preconfigured client has nothing left that can fail")
+}
+
+/// Asks one peer URL what is there. `own` is told to another founder so that it looks again; None tells nothing.
+pub async fn fetch_peer(client: &Client, url: &MemberUrl, own: Option<&Statement>) -> PeerAnswer {
+    let (members, version, statement) =
+        tokio::join!(fetch_members(client, url), fetch_version(client, url), fetch_statement(client, url, own));
+    if let Ok(statement) = statement {
+        return PeerAnswer::Founding(statement);
+    }
+    let view = members.and_then(|(cluster_id, members)| {
+        let version = version?;
+        let decided = version.etcdcluster.filter(|v| !v.is_empty() && v != "not_decided");
+        Ok(PeerView { cluster_id, members, server_version: version.etcdserver, cluster_version: decided })
+    });
+    view.map_or_else(PeerAnswer::Absent, PeerAnswer::Member)
+}
+
+async fn fetch_members(client: &Client, url: &MemberUrl) -> Result<(ClusterId, Vec<Member>), Absence> {
+    let reply = get(client, url, "/members", None).await?;
+    let id = reply.headers().get("X-Etcd-Cluster-ID").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let id = id.and_then(|id| ClusterId::try_from(id).ok()).ok_or_else(|| not_etcd("no X-Etcd-Cluster-ID header"))?;
+    let list: Vec<ListedMember> = parse(reply).await?;
+    let members: Result<Vec<Member>, String> = list.into_iter().map(ListedMember::member).collect();
+    Ok((id, members.map_err(|e| not_etcd(&e))?))
+}
+
+async fn fetch_version(client: &Client, url: &MemberUrl) -> Result<Version, Absence> {
+    parse(get(client, url, "/version", None).await?).await
+}
+
+async fn fetch_statement(client: &Client, url: &MemberUrl, own: Option<&Statement>) -> Result<Statement, Absence> {
+    let own = own.and_then(|statement| serde_json::to_string(statement).ok());
+    parse(get(client, url, PATH, own).await?).await
+}
+
+async fn get(client: &Client, url: &MemberUrl, path: &str, statement: Option<String>) -> Result<Response, Absence> {
+    let mut request = client.get(format!("{url}{path}"));
+    if let Some(statement) = statement {
+        request = request.header(STATEMENT_HEADER, statement);
+    }
+    let reply = request.send().await.map_err(|e| classify(&e))?;
+    match reply.status() {
+        StatusCode::OK => Ok(reply),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Absence::Denied(reply.status().to_string())),
+        // A 404 is unknown, not absent (F60).
+        status => Err(not_etcd(&format!("{path} answers {status}"))),
+    }
+}
+
+async fn parse<T: serde::de::DeserializeOwned>(mut reply: Response) -> Result<T, Absence> {
+    let mut body = Vec::new();
+    while let Some(chunk) = reply.chunk().await.map_err(|e| classify(&e))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_BODY {
+            return Err(not_etcd("the reply is too long"));
+        }
+    }
+    serde_json::from_slice(&body).map_err(|e| not_etcd(&format!("unreadable reply: {e}")))
+}
+
+fn classify(error: &reqwest::Error) -> Absence {
+    if let Some(tls) = cause::<rustls::Error>(error) {
+        return Absence::Tls(tls.to_string());
+    }
+    let io = cause::<std::io::Error>(error).map(std::io::Error::kind);
+    match io {
+        Some(std::io::ErrorKind::ConnectionRefused) => Absence::Refused,
+        Some(std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable) => {
+            Absence::NoAnswer(TIMEOUT)
+        }
+        _ if error.is_timeout() => Absence::NoAnswer(TIMEOUT),
+        _ => Absence::NotEtcd(chain(error)),
+    }
+}
+
+fn not_etcd(why: &str) -> Absence {
+    Absence::NotEtcd(why.to_owned())
+}
+
+#[derive(Deserialize)]
+struct Version {
+    etcdserver: String,
+    etcdcluster: Option<String>,
+}
+
+/// An entry of `GET /members`: ids are bare numbers above 2^53, and what has its default value is left out (E17).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedMember {
+    id: u64,
+    #[serde(default)]
+    name: String,
+    #[serde(default, rename = "peerURLs")]
+    peer_urls: Vec<String>,
+    #[serde(default, rename = "clientURLs")]
+    client_urls: Vec<String>,
+    #[serde(default)]
+    is_learner: bool,
+}
+
+impl ListedMember {
+    fn member(self) -> Result<Member, String> {
+        member(self.id, self.name, &self.peer_urls, &self.client_urls, self.is_learner)
+    }
+}
+
+/// A member from the words of either API.
+pub(super) fn member(
+    id: u64,
+    name: String,
+    peer_urls: &[String],
+    client_urls: &[String],
+    learner: bool,
+) -> Result<Member, String> {
+    let urls = |urls: &[String]| urls.iter().map(|url| url.parse()).collect::<Result<Vec<MemberUrl>, String>>();
+    let of = |e: String| format!("member {id:x}: {e}");
+    let (peer_urls, client_urls) = (urls(peer_urls).map_err(of)?, urls(client_urls).map_err(of)?);
+    Ok(Member { id: MemberId(id), name, peer_urls, client_urls, learner })
+}

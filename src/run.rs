@@ -1,0 +1,404 @@
+//! The loop: observe, decide, apply, again; then write.
+//!
+//! Owns the only deadline, the only retry and the only log of a failure. Every rule is in `decide.rs`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::apply::{Applied, apply};
+use crate::cli::Options;
+use crate::decide::{decide, remember, statement};
+use crate::environment;
+use crate::founder::Listener;
+use crate::model::{
+    Action, Before, Decision, Identity, MemberUrl, Observation, OwnData, Policy, Reason, Role, Scheme, Seen, Start,
+    Statement,
+};
+use crate::observe::{Freshness, Observer, Own, Places};
+use crate::reason::Exit;
+use crate::tls::{self, Tls};
+use crate::write;
+
+/// Two looks at the founders' port are this far apart, so that a change is seen soon; nothing of AWS is asked.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// After a minute of waiting nobody minds a second.
+const LOOK_AGAIN_LATE: Duration = Duration::from_secs(1);
+
+/// AWS is asked again after this long at first, twice as long each time, and at most after the last: seven nodes that
+/// wait for hours then make four calls a second at most, well below EC2's refill of 20 a second.
+const ASK_AWS_FIRST: Duration = Duration::from_millis(100);
+const ASK_AWS_LAST: Duration = Duration::from_secs(5);
+
+/// What is read and checked before anything is asked: the certificates.
+pub struct Setup {
+    pub options: Options,
+    pub peer_tls: Option<Arc<Tls>>,
+    pub client_tls: Option<Arc<Tls>>,
+}
+
+/// A saved decision: all that is needed to make it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub policy: Policy,
+    pub observation: Observation,
+}
+
+impl Setup {
+    /// Reads the certificates of the ports that use TLS.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn new(options: Options) -> Result<Self, String> {
+        let files = |ca: &Option<PathBuf>, cert: &Option<PathBuf>, key: &Option<PathBuf>| tls::Files {
+            ca: ca.clone(),
+            identity: cert.clone().zip(key.clone()),
+        };
+        let load = |scheme, files| match scheme {
+            Scheme::Http => Ok(None),
+            Scheme::Https => tls::load(&files).map(|tls| Some(Arc::new(tls))),
+        };
+        let t = &options.tls;
+        let peer = files(&t.peer_trusted_ca_file, &t.peer_cert_file, &t.peer_key_file);
+        let client = files(&t.trusted_ca_file, &t.cert_file, &t.key_file);
+        let peer_tls = load(options.etcd_peer_scheme, peer)?;
+        let client_tls = load(options.etcd_client_schema, client)?;
+        Ok(Self { options, peer_tls, client_tls })
+    }
+
+    /// Where and how this run looks.
+    pub fn observer(&self, own: Own) -> Observer {
+        let places = Places {
+            policy: self.options.policy(),
+            group_name: self.options.scaling_group_name.clone(),
+            data_dir: self.options.data_dir.clone(),
+            wal_dir: self.options.wal_dir.clone(),
+            saved_identity: read_identity(&self.options.state_dir),
+            own,
+        };
+        Observer::new(places, self.peer_tls.as_deref(), self.client_tls.clone())
+    }
+
+    /// Where the observation that led to the last decision is kept, beside the environment file.
+    pub fn record_file(&self) -> PathBuf {
+        self.options.environment_file.with_extension("observation.json")
+    }
+}
+
+/// Does the main job, or the consumer's.
+pub async fn run(setup: &Setup) -> Exit {
+    // A file that cannot be written must be found before anything is sent to etcd.
+    if let Err(e) = write::check_writable(&setup.options.environment_file) {
+        return fail(&format!("write the environment file {}: {e}", setup.options.environment_file.display()));
+    }
+    if setup.peer_tls.as_ref().is_some_and(|tls| tls.server.is_none()) && !setup.options.proxy_mode {
+        warn!("without --peer-cert-file no other founder can ask this node, proceeding anyway");
+    }
+    let mut run = Run::new(setup);
+    loop {
+        let Some((observation, decision)) = run.look().await else { return run.give_up() };
+        match run.carry_out(&observation, &decision).await {
+            Next::LookAgain => {}
+            Next::Pause => run.pause(&decision.reason).await,
+            Next::End(exit) => return exit,
+        }
+        run.before = Some(remember(&observation, &run.policy));
+    }
+}
+
+enum Next {
+    LookAgain,
+    Pause,
+    End(Exit),
+}
+
+struct Run<'a> {
+    setup: &'a Setup,
+    policy: Policy,
+    observer: Observer,
+    started: Instant,
+    before: Option<Before>,
+    listener: Option<Listener>,
+    said: Option<Statement>,
+    last: Option<Decision>,
+    /// Why the peer port could not be opened: etcd could not either, so nothing is started or added meanwhile.
+    port_trouble: Option<String>,
+    fresh: Freshness,
+    ask_aws_at: Instant,
+    ask_aws_after: Duration,
+}
+
+impl<'a> Run<'a> {
+    fn new(setup: &'a Setup) -> Self {
+        Self {
+            setup,
+            policy: setup.options.policy(),
+            observer: setup.observer(Own::LeftOut),
+            started: Instant::now(),
+            before: None,
+            listener: None,
+            said: None,
+            last: None,
+            port_trouble: None,
+            fresh: Freshness::Fresh,
+            ask_aws_at: Instant::now(),
+            ask_aws_after: ASK_AWS_FIRST,
+        }
+    }
+
+    /// One pass; None when the deadline cuts it short.
+    async fn look(&mut self) -> Option<(Observation, Decision)> {
+        if self.fresh == Freshness::Fresh {
+            self.ask_aws_at = Instant::now() + self.ask_aws_after / 2 + jitter(self.ask_aws_after / 2);
+            self.ask_aws_after = (self.ask_aws_after * 2).min(ASK_AWS_LAST);
+        }
+        let pass = self.observer.observe(self.before.take(), self.fresh, self.said.as_ref());
+        let observation = match self.setup.options.deadline.0 {
+            None => pass.await,
+            Some(deadline) => tokio::time::timeout_at(self.started + deadline, pass).await.ok()?,
+        };
+        let decision = decide(&observation, &self.policy);
+        self.report(&observation, &decision);
+        self.speak(&observation).await;
+        Some((observation, decision))
+    }
+
+    async fn carry_out(&mut self, observation: &Observation, decision: &Decision) -> Next {
+        match &decision.action {
+            Action::Wait if self.patience_is_over(&decision.reason) => Next::End(self.give_up()),
+            Action::Wait => Next::Pause,
+            Action::Refuse => Next::End(self.give_up()),
+            Action::Follow { endpoints } => Next::End(self.follow(endpoints)),
+            Action::Start(_) | Action::Add { .. } if self.port_trouble.is_some() => Next::Pause,
+            Action::Start(start) => match self.check_certificates(observation) {
+                Ok(()) => self.start(observation, start).await,
+                Err(why) => Next::End(fail(&why)),
+            },
+            Action::Add { .. } => match self.check_certificates(observation) {
+                Ok(()) => self.change(&decision.action).await,
+                Err(why) => Next::End(fail(&why)),
+            },
+            Action::Remove { .. } | Action::SetDataAside => self.change(&decision.action).await,
+        }
+    }
+
+    async fn change(&mut self, action: &Action) -> Next {
+        // Nodes that saw the same at the same moment must not all ask at once (F44).
+        tokio::time::sleep(jitter(Duration::from_millis(50))).await;
+        let options = &self.setup.options;
+        let tls = self.setup.client_tls.as_deref();
+        match apply(action, tls, &options.data_dir, options.wal_dir.as_deref()).await {
+            Ok(Applied::Done(what)) => {
+                info!("{what}");
+                self.ask_aws_now();
+                Next::LookAgain
+            }
+            Ok(Applied::Later(why)) => {
+                info!(why, "etcd does not take the change now, looking again");
+                Next::Pause
+            }
+            Ok(Applied::Denied(why)) => Next::End(fail_for(&Reason::Denied { why })),
+            Err(e) => Next::End(fail(&format!("rename the data directory {}: {e}", options.data_dir.display()))),
+        }
+    }
+
+    async fn start(&mut self, observation: &Observation, start: &Start) -> Next {
+        // The port stays open meanwhile: the etcds that start first get their 404 at once.
+        tokio::time::sleep(start.hold).await;
+        let options = &self.setup.options;
+        let variables = environment::of_member(start, options);
+        let written = write::render(&variables)
+            .map_err(std::io::Error::other)
+            .and_then(|text| write::replace(&options.environment_file, &text, 0o644));
+        if let Err(e) = written {
+            return Next::End(fail(&format!("write the environment file {}: {e}", options.environment_file.display())));
+        }
+        self.save_identity(observation);
+        info!(
+            file = %options.environment_file.display(),
+            state = %start.state,
+            initial_cluster = variables.get("ETCD_INITIAL_CLUSTER"),
+            took = ?self.started.elapsed(),
+            "etcd may start"
+        );
+        Next::End(Exit::Done)
+    }
+
+    fn follow(&self, endpoints: &[MemberUrl]) -> Exit {
+        let options = &self.setup.options;
+        let file = &options.environment_file;
+        let variables = environment::of_consumer(endpoints, options);
+        let written = write::render(&variables)
+            .map_err(std::io::Error::other)
+            .and_then(|text| write::replace_if_changed(file, &text, 0o644));
+        match written {
+            Ok(changed) => {
+                info!(file = %file.display(), endpoints = endpoints.len(), ?changed, "the consumer's file is up to date");
+                Exit::Done
+            }
+            Err(e) => fail(&format!("write the environment file {}: {e}", file.display())),
+        }
+    }
+
+    /// A certificate that the others will refuse keeps a new node out before it is added (F80); a node with data
+    /// starts in spite of it (F51).
+    fn check_certificates(&self, observation: &Observation) -> Result<(), String> {
+        let Seen::Yes(me) = &observation.me else { return Ok(()) };
+        let peer = (&self.setup.peer_tls, self.policy.peer_url(&me.addresses));
+        let client = (&self.setup.client_tls, self.policy.client_url(&me.addresses));
+        for (tls, url) in [peer, client] {
+            let (Some(tls), Some(url)) = (tls, url) else { continue };
+            let Err(why) = tls.check_own_certificate(url.host(), observation.at) else { continue };
+            let why = format!("the other nodes will refuse the own certificate for {url}: {why}");
+            match observation.own_data {
+                OwnData::Log { .. } => warn!("{why}, proceeding anyway"),
+                OwnData::Empty | OwnData::NoLog | OwnData::Unreadable { .. } => return Err(why),
+            }
+        }
+        Ok(())
+    }
+
+    /// While it has no data, a member says so on its peer port; see `founder.rs`.
+    async fn speak(&mut self, observation: &Observation) {
+        let without_data = matches!(observation.own_data, OwnData::Empty | OwnData::NoLog);
+        if self.policy.role == Role::Consumer || !without_data {
+            self.listener = None;
+            return;
+        }
+        if self.listener.is_none() {
+            self.listen(observation).await;
+        }
+        self.said = statement(observation, &self.policy);
+        if let (Some(listener), Some(said)) = (&self.listener, &self.said) {
+            listener.say(said.clone());
+        }
+    }
+
+    async fn listen(&mut self, observation: &Observation) {
+        let Some(address) = observation.me.ok().and_then(|me| me.addresses.ip()) else { return };
+        let tls = match &self.setup.peer_tls {
+            None => None,
+            Some(tls) if tls.server.is_none() => return,
+            Some(tls) => tls.server.clone(),
+        };
+        let address = SocketAddr::new(address, self.policy.peer_port);
+        match Listener::bind(address, tls).await {
+            Ok(listener) => {
+                debug!(%address, "listening for the other founders");
+                self.listener = Some(listener);
+                self.port_trouble = None;
+            }
+            Err(e) => {
+                let why = format!("listen on etcd's peer address {address}: {e}");
+                if self.port_trouble.as_ref() != Some(&why) {
+                    warn!("{why}, trying again");
+                }
+                self.port_trouble = Some(why);
+            }
+        }
+    }
+
+    /// Sleeps until it is worth looking again: sooner when another founder says something new.
+    async fn pause(&mut self, reason: &Reason) {
+        let late = self.started.elapsed() > Duration::from_secs(60);
+        let look_again = if late { LOOK_AGAIN_LATE } else { LOOK_AGAIN };
+        let second_read = matches!(reason, Reason::SecondRead { .. });
+        let pause = if second_read { ASK_AWS_FIRST } else { look_again / 2 + jitter(look_again) };
+        let news = async {
+            match &self.listener {
+                Some(listener) => listener.news().await,
+                None => std::future::pending().await,
+            }
+        };
+        let heard = tokio::select! {
+            () = tokio::time::sleep(pause) => false,
+            () = news => true,
+        };
+        if heard || second_read || matches!(reason, Reason::FoundersDisagree { .. }) {
+            self.ask_aws_at = self.ask_aws_at.min(Instant::now() + ASK_AWS_FIRST);
+        }
+        self.fresh = if Instant::now() >= self.ask_aws_at { Freshness::Fresh } else { Freshness::LastReply };
+    }
+
+    fn ask_aws_now(&mut self) {
+        self.fresh = Freshness::Fresh;
+        self.ask_aws_after = ASK_AWS_FIRST;
+    }
+
+    fn patience_is_over(&self, reason: &Reason) -> bool {
+        reason.patience().is_some_and(|patience| self.started.elapsed() >= patience)
+    }
+
+    fn give_up(&self) -> Exit {
+        if let Some(why) = &self.port_trouble {
+            error!("{why}: stop what holds the port");
+        }
+        match &self.last {
+            Some(decision) => fail_for(&decision.reason),
+            None => fail("the deadline came before the first look was over"),
+        }
+    }
+
+    /// One line a change of decision, and the observation behind it for `explain`.
+    fn report(&mut self, observation: &Observation, decision: &Decision) {
+        let before = self.last.replace(decision.clone());
+        if before.as_ref().is_some_and(|b| b.reason.code() == decision.reason.code()) {
+            debug!(reason = decision.reason.code(), "{}", decision.reason);
+            return;
+        }
+        let action = crate::report::name(&decision.action);
+        info!(decision = action, reason = decision.reason.code(), "{}", decision.reason);
+        self.save_record(observation);
+    }
+
+    fn save_record(&self, observation: &Observation) {
+        let record = Record { policy: self.policy.clone(), observation: observation.clone() };
+        let file = self.setup.record_file();
+        let text = serde_json::to_string_pretty(&record).unwrap_or_default();
+        if let Err(e) = write::replace(&file, &text, 0o644) {
+            warn!("save the observation {}: {e}, ignoring", file.display());
+        }
+    }
+
+    fn save_identity(&self, observation: &Observation) {
+        let Seen::Yes(me) = &observation.me else { return };
+        let file = identity_file(&self.setup.options.state_dir);
+        let text = serde_json::to_string_pretty(me).unwrap_or_default();
+        if let Err(e) = write::replace_if_changed(&file, &text, 0o644) {
+            warn!("save the identity {}: {e}, ignoring", file.display());
+        }
+    }
+}
+
+/// Logs why the program ends and what a person can do.
+pub fn fail_for(reason: &Reason) -> Exit {
+    match reason.advice() {
+        Some(advice) => error!(reason = reason.code(), "{reason}: {advice}"),
+        None => error!(reason = reason.code(), "{reason}"),
+    }
+    reason.exit()
+}
+
+fn fail(why: &str) -> Exit {
+    error!("{why}");
+    Exit::Person
+}
+
+fn identity_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("identity.json")
+}
+
+fn read_identity(state_dir: &Path) -> Option<Identity> {
+    let text = std::fs::read(identity_file(state_dir)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// A random part of a time.
+fn jitter(most: Duration) -> Duration {
+    most.mul_f64(fastrand::f64())
+}
