@@ -1,3 +1,7 @@
+// note: stands in for 3.5.29, which the module proxy refused
+//
+// 3.5.29 is the last 3.5 before etcd's rules for adding members changed. The proxy refused it by name; this is the
+// newest one of those before the change that it lists.
 module etcd
 
 go 1.24.0

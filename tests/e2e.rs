@@ -1,0 +1,309 @@
+//! The main job on real etcd: the real agent, real etcd processes, the fake cloud. Every scenario runs against every
+//! etcd that the machine has: both sides of the strict reconfiguration check, the oldest and the newest.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use etcd_client::Client;
+
+use crate::support::aws::{Action, Fault, Often};
+use crate::support::etcd::{built, until};
+use crate::support::node::{Event, Node, Programs};
+use crate::support::rig::{Rig, addresses};
+
+/// Far more than any scenario takes on two busy cores: what is slow is not wrong here, what hangs is.
+const PATIENCE: Duration = Duration::from_secs(60);
+const GROUP: &str = "etcd-a";
+
+/// Every scenario as one test a version: `e2e::v3_6::...`.
+macro_rules! on_every_etcd {
+    ($($scenario:ident),+ $(,)?) => {
+        on_every_etcd!(@version v3_4 "3.4", $($scenario),+);
+        on_every_etcd!(@version v3_5_lax "3.5 before 3.5.30", $($scenario),+);
+        on_every_etcd!(@version v3_5 "3.5", $($scenario),+);
+        on_every_etcd!(@version v3_6 "3.6", $($scenario),+);
+        on_every_etcd!(@version v3_7 "3.7", $($scenario),+);
+    };
+    (@version $module:ident $version:literal, $($scenario:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $scenario() {
+                    if let Some(etcd) = super::etcd_of($version) {
+                        super::$scenario(super::rig(etcd)).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+
+on_every_etcd!(
+    f20_forms_and_replaces_a_terminated_instance,
+    f13_f14_f25_f54_grows_from_one_to_three_to_five_at_once,
+    f46_f51_reboots_with_its_data_and_with_its_disk_wiped,
+    f28_a_new_instance_takes_a_dead_ones_address,
+    f02_f12b_f23_instances_that_boot_apart_form_one_cluster,
+    f51_f52_all_nodes_come_back_from_a_power_cut_while_aws_is_down,
+    f47_f48_a_removed_member_is_refused_and_may_rejoin,
+    f08_a_group_replaced_as_a_whole_never_becomes_a_second_cluster,
+    f44_two_of_five_are_replaced_at_once,
+    f39_f81_f82_a_consumer_follows_a_rotation,
+    f16_f24_without_a_quorum_nothing_is_changed,
+);
+
+/// The newest etcd of a line, as `make test` built it. One that the machine cannot have is printed by
+/// `tests/tools`, and is a failure in CI.
+fn etcd_of(line: &str) -> Option<PathBuf> {
+    let patch = |version: &str| version.rsplit('.').next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    let fits = |version: &str| match line {
+        "3.5 before 3.5.30" => version.starts_with("3.5.") && patch(version) < 30,
+        "3.5" => version.starts_with("3.5.") && patch(version) >= 30,
+        line => version.starts_with(&format!("{line}.")),
+    };
+    let found = built("target".as_ref()).into_iter().filter(|(version, _)| fits(version)).next_back();
+    assert!(found.is_some() || std::env::var_os("CI").is_none(), "CI must have an etcd {line}");
+    found.map(|(_, path)| path.canonicalize().expect("it was found"))
+}
+
+pub fn rig(etcd: PathBuf) -> Rig {
+    Rig::start(Programs { agent: env!("CARGO_BIN_EXE_etcd-bootstrap").into(), etcd }).expect("a rig")
+}
+
+async fn f20_forms_and_replaces_a_terminated_instance(rig: Rig) {
+    let mut nodes = form(&rig, 3).await;
+    let mut client = put(&rig, &nodes).await;
+    let id = cluster_id(&rig, &nodes).await;
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    nodes.push(rig.launch(Some(GROUP)).unwrap());
+    nodes[2].boot();
+    whole(&rig, &nodes).await;
+    assert_eq!(cluster_id(&rig, &nodes).await, id);
+    intact(&mut client).await;
+}
+
+async fn f13_f14_f25_f54_grows_from_one_to_three_to_five_at_once(rig: Rig) {
+    let mut nodes = form(&rig, 1).await;
+    let id = cluster_id(&rig, &nodes).await;
+    for size in [3, 5] {
+        rig.cloud.change(|world| world.set_desired(GROUP, size));
+        let more = rig.launch_many(GROUP, 2).unwrap();
+        more.iter().for_each(Node::boot);
+        nodes.extend(more);
+        whole(&rig, &nodes).await;
+    }
+    assert_eq!(cluster_id(&rig, &nodes).await, id);
+}
+
+async fn f46_f51_reboots_with_its_data_and_with_its_disk_wiped(rig: Rig) {
+    let nodes = form(&rig, 3).await;
+    let mut client = put(&rig, &nodes[1..]).await;
+    let before = rig.judge.members(nodes[1].address).await.unwrap();
+    nodes[0].reboot().await;
+    whole(&rig, &nodes).await;
+    let after = rig.judge.members(nodes[1].address).await.unwrap();
+    assert_eq!(before, after, "a reboot changes no member");
+
+    // ReplaceRootVolume: the same instance and address, an empty disk.
+    nodes[0].cut_power().await;
+    nodes[0].wipe_disk().unwrap();
+    nodes[0].boot();
+    whole(&rig, &nodes).await;
+    let wiped = rig.judge.members(nodes[1].address).await.unwrap();
+    let ids = |list: &crate::support::etcd::MemberList| list.members.iter().map(|m| m.id).collect::<BTreeSet<_>>();
+    assert_eq!(ids(&before).intersection(&ids(&wiped)).count(), 2, "the wiped node is a new member");
+    intact(&mut client).await;
+}
+
+async fn f28_a_new_instance_takes_a_dead_ones_address(rig: Rig) {
+    let mut nodes = form(&rig, 3).await;
+    let mut client = put(&rig, &nodes[1..]).await;
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    nodes.push(rig.launch_at(Some(GROUP), dead.address).unwrap());
+    nodes[2].boot();
+    whole(&rig, &nodes).await;
+    intact(&mut client).await;
+}
+
+async fn f02_f12b_f23_instances_that_boot_apart_form_one_cluster(rig: Rig) {
+    rig.group(GROUP, 3);
+    let nodes = rig.launch_many(GROUP, 3).unwrap();
+    for node in &nodes {
+        node.boot();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    whole(&rig, &nodes).await;
+}
+
+async fn f51_f52_all_nodes_come_back_from_a_power_cut_while_aws_is_down(rig: Rig) {
+    let nodes = form(&rig, 3).await;
+    let id = cluster_id(&rig, &nodes).await;
+    for node in &nodes {
+        node.cut_power().await;
+    }
+    rig.aws.inject_everywhere(&Fault::Drop, Often::Always);
+    nodes.iter().for_each(Node::boot);
+    whole(&rig, &nodes).await;
+    assert_eq!(cluster_id(&rig, &nodes).await, id);
+}
+
+async fn f47_f48_a_removed_member_is_refused_and_may_rejoin(rig: Rig) {
+    let nodes = form(&rig, 3).await;
+    nodes[0].shut_down().await;
+    let mut client = rig.judge.client(&addresses(&nodes[1..])).await.unwrap();
+    let list = rig.judge.members(nodes[1].address).await.unwrap();
+    let removed = list.member(&nodes[0].instance).unwrap().id;
+    // In the first seconds after a leader has started, etcd takes no change.
+    until(PATIENCE, async || client.member_remove(removed).await.map(|_| ()).map_err(|e| e.to_string())).await.unwrap();
+
+    let run = nodes[0].agent("run", &[]).await.unwrap();
+    assert_eq!(run.code, 78, "{}", run.stderr);
+    assert!(run.stderr.contains("--rejoin"), "{}", run.stderr);
+    assert_eq!(nodes[0].environment(), Ok(None));
+
+    let run = nodes[0].agent("run", &["--rejoin"]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let kept = std::fs::read_dir(nodes[0].data_dir()).unwrap().flatten();
+    let kept: Vec<_> = kept.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    assert!(kept.iter().any(|name| name.starts_with("member.")), "the old data is kept: {kept:?}");
+    nodes[0].boot();
+    whole(&rig, &nodes).await;
+}
+
+async fn f08_a_group_replaced_as_a_whole_never_becomes_a_second_cluster(rig: Rig) {
+    let nodes = form(&rig, 3).await;
+    for node in &nodes {
+        node.wait_for(PATIENCE, |event| matches!(event, Event::ReadyExited { code: 0 })).await.unwrap();
+    }
+    for node in &nodes {
+        rig.terminate(node).await;
+    }
+    let fresh = rig.launch_many(GROUP, 3).unwrap();
+    let runs = fresh.iter().map(|node| node.agent("run", &["--deadline=3s"]));
+    let [a, b, c] = <[_; 3]>::try_from(runs.collect::<Vec<_>>()).unwrap_or_else(|_| panic!("three"));
+    let (a, b, c) = tokio::join!(a, b, c);
+    for run in [a, b, c].map(Result::unwrap) {
+        assert_eq!(run.code, 75, "{}", run.stderr);
+        assert!(run.stderr.contains("etcd-bootstrap/cluster-id"), "{}", run.stderr);
+    }
+    assert!(fresh.iter().all(|node| node.environment() == Ok(None)));
+}
+
+async fn f44_two_of_five_are_replaced_at_once(rig: Rig) {
+    let mut nodes = form(&rig, 5).await;
+    let mut client = put(&rig, &nodes[2..]).await;
+    for dead in nodes.drain(..2) {
+        rig.terminate(&dead).await;
+    }
+    let fresh = rig.launch_many(GROUP, 2).unwrap();
+    fresh.iter().for_each(Node::boot);
+    nodes.extend(fresh);
+    whole(&rig, &nodes).await;
+    intact(&mut client).await;
+}
+
+async fn f39_f81_f82_a_consumer_follows_a_rotation(rig: Rig) {
+    let mut nodes = form(&rig, 3).await;
+    rig.group("consumers", 1);
+    let consumer = rig.launch(Some("consumers")).unwrap();
+    let follow = ["--proxy-mode=true", "--scaling-group-name", GROUP];
+    let endpoints = async |nodes: &[Node]| {
+        let run = consumer.agent("run", &follow).await.unwrap();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let variables = consumer.environment().unwrap().unwrap();
+        let listed: BTreeSet<&str> = variables["ETCD_ENDPOINTS"].split(',').collect();
+        let living: BTreeSet<String> = nodes.iter().map(|node| format!("http://{}:2379", node.address)).collect();
+        assert_eq!(listed, living.iter().map(String::as_str).collect());
+    };
+    endpoints(&nodes).await;
+    let written = std::fs::metadata(consumer.environment_file()).unwrap().modified().unwrap();
+    endpoints(&nodes).await;
+    let again = std::fs::metadata(consumer.environment_file()).unwrap().modified().unwrap();
+    assert_eq!(written, again, "the file is touched only when it changes");
+
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    endpoints(&nodes).await;
+    nodes.push(rig.launch(Some(GROUP)).unwrap());
+    nodes[2].boot();
+    whole(&rig, &nodes).await;
+    endpoints(&nodes).await;
+}
+
+async fn f16_f24_without_a_quorum_nothing_is_changed(rig: Rig) {
+    let mut nodes = form(&rig, 3).await;
+    for dead in nodes.drain(..2) {
+        rig.terminate(&dead).await;
+    }
+    let before = rig.judge.members(nodes[0].address).await.unwrap();
+    let fresh = rig.launch(Some(GROUP)).unwrap();
+    let run = fresh.agent("run", &["--deadline=5s"]).await.unwrap();
+    assert_eq!(run.code, 75, "{}", run.stderr);
+    assert!(run.stderr.contains(&nodes[0].address.to_string()), "the survivor is named: {}", run.stderr);
+    assert!(run.stderr.contains("force-new-cluster"), "the way out is named: {}", run.stderr);
+    assert_eq!(fresh.environment(), Ok(None));
+    assert_eq!(rig.judge.members(nodes[0].address).await.unwrap(), before);
+}
+
+// ---------------------------------------------------------------- what scenarios are made of
+
+/// A cluster of `size` nodes that were booted at the same moment, settled enough to take changes.
+pub async fn form(rig: &Rig, size: usize) -> Vec<Node> {
+    rig.group(GROUP, u32::try_from(size).unwrap());
+    let nodes = rig.launch_many(GROUP, size).unwrap();
+    nodes.iter().for_each(Node::boot);
+    whole(rig, &nodes).await;
+    nodes
+}
+
+/// Waits until every node serves and all agree on a list of exactly these voters; says what the nodes did instead.
+pub async fn whole(rig: &Rig, nodes: &[Node]) {
+    if let Err(why) = rig.judge.whole_cluster(&addresses(nodes), PATIENCE).await {
+        let logs = nodes.iter().map(|node| {
+            let history: Vec<String> = node.events().iter().map(|(_, event)| event.to_string()).collect();
+            let tail: String = node.log("agent.log").lines().rev().take(12).map(|l| format!("    {l}\n")).collect();
+            let etcd: String = node.log("etcd.log").lines().rev().take(4).map(|l| format!("    {l}\n")).collect();
+            format!("{} {}: {}\n{tail}{etcd}", node.instance, node.address, history.join(", "))
+        });
+        panic!("{why}\n{}", logs.collect::<String>());
+    }
+}
+
+async fn put(rig: &Rig, nodes: &[Node]) -> Client {
+    let mut client = rig.judge.client(&addresses(nodes)).await.unwrap();
+    client.put("kept", "safe", None).await.unwrap();
+    client
+}
+
+async fn intact(client: &mut Client) {
+    let reply = client.get("kept", None).await.unwrap();
+    let values: Vec<&[u8]> = reply.kvs().iter().map(|kv| kv.value()).collect();
+    assert_eq!(values, [b"safe"]);
+}
+
+async fn cluster_id(rig: &Rig, nodes: &[Node]) -> String {
+    let mut ids: Vec<String> = rig.judge.cluster_ids(&addresses(nodes)).await.into_iter().collect();
+    assert_eq!(ids.len(), 1, "one cluster: {ids:?}");
+    ids.pop().unwrap()
+}
+
+#[tokio::test]
+async fn f66_one_pass_asks_aws_three_times_whatever_the_size() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let rig = rig(etcd);
+    for size in [3, 5, 50] {
+        let group = format!("of-{size}");
+        rig.group(&group, size);
+        let nodes = rig.launch_many(&group, size as usize).unwrap();
+        rig.aws.forget_calls();
+        // A dry run makes two passes.
+        let run = nodes[0].agent("run", &["--dry-run"]).await.unwrap();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_eq!(rig.aws.count(Action::DescribeAutoScalingInstances), 1, "{size}");
+        assert_eq!(rig.aws.count(Action::DescribeAutoScalingGroups), 2, "{size}");
+        assert_eq!(rig.aws.count(Action::DescribeInstances), 2, "{size}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The ground that a run stands on: a /24 of loopback addresses and a directory, both its own, both
+//! given back at the end. Nothing here knows what they are used for.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// A /24 of 127.0.0.0/8 that no other run on this machine uses.
+///
+/// A block is taken by listening on its first address: that holds between threads and between
+/// processes, and ends with the process. The listener is not wasted, it becomes the AWS endpoint.
+pub struct Block {
+    second: u8,
+    third: u8,
+}
+
+/// The port of the AWS endpoint on the first address of a block.
+const CLAIM_PORT: u16 = 4566;
+
+impl Block {
+    /// Takes a free block and returns it with the listener that holds it.
+    ///
+    /// # Errors
+    /// When a few hundred random blocks were all taken, with the last reason.
+    pub fn claim() -> io::Result<(Self, TcpListener)> {
+        let mut last = None;
+        for _ in 0..300 {
+            // 127.0.0.0/10 is left to what else may run on this machine.
+            let block = Self { second: fastrand::u8(64..=254), third: fastrand::u8(..) };
+            match TcpListener::bind((block.address(1), CLAIM_PORT)) {
+                Ok(listener) => return Ok((block, listener)),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.expect("at least one block was tried"))
+    }
+
+    /// The address of host `host` in the block.
+    pub fn address(&self, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.second, self.third, host)
+    }
+}
+
+/// A directory that is removed, with all that is in it, when dropped.
+pub struct Directory {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Directory {
+    /// Makes a new directory under the system's temporary one. The name is short because sockets
+    /// lie in it and a socket's path is limited to 108 bytes.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new() -> io::Result<Self> {
+        let name = format!("etcd-bootstrap-{:08x}", fastrand::u32(..));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path)?;
+        Ok(Self { path, keep: false })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the directory where it is when this value goes.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
