@@ -30,8 +30,8 @@ use support::rig::{Rig, addresses, environment_by_hand};
 /// Plays the life of an etcd cluster in a fake cloud on this machine.
 #[derive(Clone, Debug, Parser)]
 struct Options {
-    /// Instances in the group at first
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    /// Instances in the group at first; of fewer than three, none may be lost
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=60))]
     nodes: u32,
 
     /// Leave everything running at the end, until Ctrl-C, and say how to look at it
@@ -112,8 +112,11 @@ async fn main() -> ExitCode {
         _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
     };
     match played {
-        Ok(()) => {
+        Ok(story) => {
             println!("\nOK: everything is as it must be");
+            if let Some(story) = story {
+                story.keep().await;
+            }
             ExitCode::SUCCESS
         }
         Err(why) => {
@@ -123,35 +126,34 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn play(options: &Options) -> Result<(), String> {
+/// Plays what was asked for; returns the story where it is to be kept.
+async fn play(options: &Options) -> Result<Option<Story<'_>>, String> {
     let programs = Programs { agent: find_agent(options)?, etcd: find_etcd(options)? };
     let version = version_of(&programs.etcd)?;
     println!("etcd {version} ({}), agent {}", programs.etcd.display(), programs.agent.display());
-    let json = match options.runs {
-        None => to_json(&tell_story(options, &programs, version).await?),
-        Some(runs) => to_json(&benchmark(options, &programs, version, runs).await?),
-    };
-    if let Some(path) = &options.json {
-        std::fs::write(path, json).map_err(|error| format!("write {}: {error}", path.display()))?;
+    if let Some(runs) = options.runs {
+        write_json(options, &benchmark(options, &programs, version, runs).await?)?;
+        return Ok(None);
     }
-    Ok(())
+    let story = tell_story(options, &programs, version).await?;
+    write_json(options, &story.report)?;
+    Ok(options.keep.then_some(story))
 }
 
-fn to_json(report: &impl serde::Serialize) -> String {
-    serde_json::to_string_pretty(report).expect("a report is plain data") + "\n"
+fn write_json(options: &Options, report: &impl serde::Serialize) -> Result<(), String> {
+    let Some(path) = &options.json else { return Ok(()) };
+    let json = serde_json::to_string_pretty(report).expect("a report is plain data") + "\n";
+    std::fs::write(path, json).map_err(|error| format!("write {}: {error}", path.display()))
 }
 
-async fn tell_story(options: &Options, programs: &Programs, version: String) -> Result<Report, String> {
+async fn tell_story<'a>(options: &'a Options, programs: &Programs, version: String) -> Result<Story<'a>, String> {
     let mut story = Story::begin(options, programs, version)?;
     if let Err(why) = story.play_all().await {
         story.rig.directory.keep();
         return Err(format!("{why}\n        logs: {}", story.rig.directory.path().display()));
     }
     println!("\n{}", story.report);
-    if options.keep {
-        story.keep().await;
-    }
-    Ok(story.report.clone())
+    Ok(story)
 }
 
 async fn benchmark(options: &Options, programs: &Programs, version: String, runs: usize) -> Result<Benchmark, String> {
@@ -208,7 +210,7 @@ impl<'a> Story<'a> {
         self.reboot_one().await?;
         self.wipe_one().await?;
         self.serve_a_consumer().await?;
-        self.end().await
+        self.end()
     }
 
     async fn form_and_replace(&mut self) -> Result<(), String> {
@@ -230,7 +232,7 @@ impl<'a> Story<'a> {
         }
         let formed = self.rig.judge.all_healthy(&addresses(&founders), self.options.patience).await?;
         self.stage.done("formed", formed - began);
-        self.report.floor_formed_seconds = rounded(formed - began);
+        self.report.floor_formed_seconds = Some(rounded(formed - began));
         self.report.floor_paused = any_paused(&founders);
         for founder in &founders {
             self.rig.terminate(founder).await;
@@ -254,8 +256,8 @@ impl<'a> Story<'a> {
         let formed = self.rig.judge.all_healthy(&addresses(&self.nodes), self.options.patience).await?;
         self.whole().await?;
         self.stage.done("formed", formed - began);
-        self.report.formed_seconds = rounded(formed - began);
-        self.report.formed_after_last_boot_seconds = rounded(formed - last);
+        self.report.formed_seconds = Some(rounded(formed - began));
+        self.report.formed_after_last_boot_seconds = Some(rounded(formed - last));
         self.report.formed_paused = any_paused(&self.nodes);
         Ok(())
     }
@@ -274,7 +276,7 @@ impl<'a> Story<'a> {
         self.stage.scene("One instance is terminated, a fresh one takes its place");
         let replaced = self.replace(0).await?;
         self.stage.done("replaced", replaced);
-        self.report.replaced_seconds = rounded(replaced);
+        self.report.replaced_seconds = Some(rounded(replaced));
         Ok(())
     }
 
@@ -289,7 +291,7 @@ impl<'a> Story<'a> {
         self.nodes.extend(fresh);
         let grown = self.whole().await? - began;
         self.stage.done("grown", grown);
-        self.report.grown_seconds = rounded(grown);
+        self.report.grown_seconds = Some(rounded(grown));
         self.take_stock().await
     }
 
@@ -305,7 +307,7 @@ impl<'a> Story<'a> {
             return Err(format!("{} came back as another member though it has its data", node.instance));
         }
         self.stage.done("back as the same member", back);
-        self.report.rebooted_seconds = rounded(back);
+        self.report.rebooted_seconds = Some(rounded(back));
         self.take_stock().await
     }
 
@@ -324,7 +326,7 @@ impl<'a> Story<'a> {
         let back = etcd::until(self.options.patience, rejoined).await? - began;
         self.whole().await?;
         self.stage.done("back as a new member", back);
-        self.report.wiped_seconds = rounded(back);
+        self.report.wiped_seconds = Some(rounded(back));
         self.take_stock().await
     }
 
@@ -335,7 +337,7 @@ impl<'a> Story<'a> {
         let first = self.endpoints_of(&consumer).await?;
         let rotated = self.replace(1).await?;
         self.stage.done("rotated", rotated);
-        self.report.rotated_seconds = rounded(rotated);
+        self.report.rotated_seconds = Some(rounded(rotated));
         if self.endpoints_of(&consumer).await? == first {
             return Err("the consumer's endpoints are still the old ones".to_owned());
         }
@@ -343,7 +345,7 @@ impl<'a> Story<'a> {
     }
 
     /// The last look: one cluster from the beginning, its data, and no call that AWS would refuse.
-    async fn end(&mut self) -> Result<(), String> {
+    fn end(&mut self) -> Result<(), String> {
         let cluster_ids = &self.report.cluster_ids;
         if cluster_ids.len() != 1 {
             return Err(format!("there is not one cluster id: {cluster_ids:?}"));
@@ -451,7 +453,7 @@ impl<'a> Story<'a> {
 
     async fn keep(&self) {
         let endpoints: Vec<_> = addresses(&self.nodes).iter().map(|address| format!("http://{address}:2379")).collect();
-        println!("Everything is still running. To look at it:\n");
+        println!("\nEverything is still running. To look at it:\n");
         println!("  etcdctl --endpoints={} endpoint status", endpoints.join(","));
         println!("  {}", self.nodes[0].agent_command_line("status"));
         println!("  {} --dry-run", self.nodes[0].agent_command_line("run"));

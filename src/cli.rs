@@ -14,7 +14,8 @@ use crate::model::{AddressForm, Founding, InitialCluster, JoinAs, Policy, Role, 
 /// Bootstraps etcd on an EC2 Auto Scaling group: reads the group, removes members whose instance is proven dead,
 /// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
 #[derive(Debug, Parser)]
-#[command(name = "etcd-bootstrap", version, max_term_width = 110, after_help = EXIT_CODES)]
+// As with Go's flags, the last of several wins: a drop-in may append to a command line.
+#[command(name = "etcd-bootstrap", version, max_term_width = 110, after_help = EXIT_CODES, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,

@@ -666,15 +666,22 @@ fn nobody_serves(o: &Observation) -> Reason {
     }
 }
 
+/// The published voters' client URLs, less those of instances that are gone: a consumer must not wait for the next
+/// member to prune them. Should that leave nothing, the list is taken as it is.
 fn endpoints(o: &Observation, list: &[Member]) -> Vec<MemberUrl> {
-    let dead = |m: &Member| {
-        let found = o.ec2.ok().map(|ec2| &ec2.found);
-        let state = InstanceId::from_member_name(&m.name).and_then(|id| Some(found?.get(&id)?.state.as_str()));
-        matches!(state, Some("shutting-down" | "terminated"))
+    let urls = |keep: &dyn Fn(&&Member) -> bool| -> BTreeSet<MemberUrl> {
+        list.iter().filter(|m| !m.learner).filter(keep).flat_map(|m| m.client_urls.iter().cloned()).collect()
     };
-    let voters = || list.iter().filter(|m| !m.learner);
-    let living: BTreeSet<&MemberUrl> = voters().filter(|m| !dead(m)).flat_map(|m| &m.client_urls).collect();
-    living.into_iter().cloned().collect()
+    let living = urls(&|m| !has_left(o, m));
+    let endpoints = if living.is_empty() { urls(&|_| true) } else { living };
+    endpoints.into_iter().collect()
+}
+
+fn has_left(o: &Observation, m: &Member) -> bool {
+    let Some(id) = InstanceId::from_member_name(&m.name) else { return false };
+    let in_group = o.group.ok().is_some_and(|group| group.instances.contains_key(&id));
+    let state = o.ec2.ok().and_then(|ec2| ec2.found.get(&id)).map(|i| i.state.as_str());
+    !in_group || matches!(state, Some("shutting-down" | "terminated"))
 }
 
 // ---------------------------------------------------------------- reading an observation

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use etcd_bootstrap::tls;
 use etcd_client::Client;
 
 use crate::support::aws::{Action, Fault, Often};
-use crate::support::etcd::{built, until};
+use crate::support::etcd::{Judge, built, until};
 use crate::support::node::{Event, Node, Programs};
 use crate::support::rig::{Rig, addresses};
 
@@ -51,6 +52,8 @@ on_every_etcd!(
     f44_two_of_five_are_replaced_at_once,
     f39_f81_f82_a_consumer_follows_a_rotation,
     f16_f24_without_a_quorum_nothing_is_changed,
+    f59_authentication_ends_the_join_with_a_name,
+    f79_f80_tls_on_every_port,
 );
 
 /// The newest etcd of a line, as `make test` built it. One that the machine cannot have is printed by
@@ -122,7 +125,9 @@ async fn f28_a_new_instance_takes_a_dead_ones_address(rig: Rig) {
     let mut client = put(&rig, &nodes[1..]).await;
     let dead = nodes.remove(0);
     rig.terminate(&dead).await;
-    nodes.push(rig.launch_at(Some(GROUP), dead.address).unwrap());
+    let address = dead.address;
+    drop(dead);
+    nodes.push(rig.launch_at(Some(GROUP), address).unwrap());
     nodes[2].boot();
     whole(&rig, &nodes).await;
     intact(&mut client).await;
@@ -159,10 +164,11 @@ async fn f47_f48_a_removed_member_is_refused_and_may_rejoin(rig: Rig) {
     // In the first seconds after a leader has started, etcd takes no change.
     until(PATIENCE, async || client.member_remove(removed).await.map(|_| ()).map_err(|e| e.to_string())).await.unwrap();
 
+    let before = nodes[0].environment();
     let run = nodes[0].agent("run", &[]).await.unwrap();
     assert_eq!(run.code, 78, "{}", run.stderr);
     assert!(run.stderr.contains("--rejoin"), "{}", run.stderr);
-    assert_eq!(nodes[0].environment(), Ok(None));
+    assert_eq!(nodes[0].environment(), before, "nothing is written");
 
     let run = nodes[0].agent("run", &["--rejoin"]).await.unwrap();
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -246,6 +252,107 @@ async fn f16_f24_without_a_quorum_nothing_is_changed(rig: Rig) {
     assert!(run.stderr.contains("force-new-cluster"), "the way out is named: {}", run.stderr);
     assert_eq!(fresh.environment(), Ok(None));
     assert_eq!(rig.judge.members(nodes[0].address).await.unwrap(), before);
+}
+
+async fn f59_authentication_ends_the_join_with_a_name(rig: Rig) {
+    let nodes = form(&rig, 1).await;
+    let mut client = rig.judge.client(&addresses(&nodes)).await.unwrap();
+    client.user_add("root", "secret", None).await.unwrap();
+    client.role_add("root").await.unwrap();
+    client.user_grant_role("root", "root").await.unwrap();
+    client.auth_enable().await.unwrap();
+    let joiner = rig.launch(Some(GROUP)).unwrap();
+    let run = joiner.agent("run", &["--deadline=20s"]).await.unwrap();
+    assert_eq!(run.code, 78, "{}", run.stderr);
+    assert!(run.stderr.contains("authentication"), "{}", run.stderr);
+    assert_eq!(joiner.environment(), Ok(None));
+    assert_eq!(rig.judge.members(nodes[0].address).await.unwrap().members.len(), 1);
+    // The node with data needs no rights: it starts again in spite of them (F51).
+    nodes[0].reboot().await;
+    whole(&rig, &nodes).await;
+}
+
+async fn f79_f80_tls_on_every_port(mut rig: Rig) {
+    let authority = Authority::new();
+    let dir = rig.directory.path().join("tls");
+    std::fs::create_dir_all(&dir).unwrap();
+    let node_addresses: Vec<String> = (0..4).map(|_| rig.fresh_address().to_string()).collect();
+    // etcd looks at the address that a peer comes from too, and here all come from the loopback's own.
+    let names = node_addresses.iter().map(String::as_str).chain(["127.0.0.1"]).collect::<Vec<_>>();
+    let files = authority.write(&dir, &names);
+    rig.setup.schemes = ("https", "https");
+    rig.setup.agent_arguments = files.options();
+    rig.judge = files.judge();
+    rig.group(GROUP, 3);
+    let addresses: Vec<std::net::Ipv4Addr> = node_addresses.iter().map(|a| a.parse().unwrap()).collect();
+    let launch = |address| rig.launch_at(Some(GROUP), address).unwrap();
+    let mut nodes: Vec<Node> = addresses[..3].iter().copied().map(launch).collect();
+    nodes.iter().for_each(Node::boot);
+    whole(&rig, &nodes).await;
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    nodes.push(launch(addresses[3]));
+    nodes[2].boot();
+    whole(&rig, &nodes).await;
+    // One without a certificate is told nothing, and takes that for nothing (F03).
+    let stranger = rig.launch(Some(GROUP)).unwrap();
+    let bare = ["--peer-cert-file=", "--peer-key-file="];
+    let run = stranger.agent("run", &[&bare[..], &["--deadline=3s"]].concat()).await.unwrap();
+    assert_ne!(run.code, 0, "{}", run.stderr);
+    assert_eq!(stranger.environment(), Ok(None));
+}
+
+/// A certificate authority of the test's own.
+struct Authority {
+    certificate: String,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key).unwrap().pem();
+        Self { certificate, issuer: rcgen::Issuer::new(parameters, key) }
+    }
+
+    /// A certificate for all these addresses, for servers and clients, with its key and the authority's own.
+    fn write(&self, dir: &std::path::Path, names: &[&str]) -> TlsFiles {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let files = TlsFiles { ca: dir.join("ca.pem"), cert: dir.join("node.pem"), key: dir.join("node-key.pem") };
+        std::fs::write(&files.ca, &self.certificate).unwrap();
+        std::fs::write(&files.cert, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+struct TlsFiles {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl TlsFiles {
+    /// The same files for both ports, under etcd's names.
+    fn options(&self) -> Vec<String> {
+        let of = |port: &str| {
+            [("trusted-ca-file", &self.ca), ("cert-file", &self.cert), ("key-file", &self.key)]
+                .map(|(name, path)| format!("--{port}{name}={}", path.display()))
+        };
+        of("").into_iter().chain(of("peer-")).collect()
+    }
+
+    /// A judge that shows the certificate.
+    fn judge(&self) -> Judge {
+        let files = tls::Files { ca: Some(self.ca.clone()), identity: Some((self.cert.clone(), self.key.clone())) };
+        let client = tls::load(&files).unwrap().client;
+        let http = reqwest::Client::builder().tls_backend_preconfigured(client).no_proxy().build().unwrap();
+        Judge::with_client(http, ("https", "https"))
+    }
 }
 
 // ---------------------------------------------------------------- what scenarios are made of

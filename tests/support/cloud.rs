@@ -141,8 +141,8 @@ impl World {
         let instance = self.instance_mut(id);
         instance.state = Ec2State::ShuttingDown;
         if let Some(place) = &mut instance.place {
-            place.lifecycle = "Terminating".to_owned();
-            place.target = "Terminated".to_owned();
+            "Terminating".clone_into(&mut place.lifecycle);
+            "Terminated".clone_into(&mut place.target);
         }
     }
 

@@ -274,7 +274,7 @@ impl State {
         match role {
             "" => Some(ROLE.to_owned()),
             ROLE => {
-                let end = now + Duration::from_secs(6 * 3600);
+                let end = now + Duration::from_hours(6);
                 let credentials = json!({
                     "Code": "Success",
                     "Type": "AWS-HMAC",
