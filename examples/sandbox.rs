@@ -66,6 +66,10 @@ struct Options {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     patience: Duration,
 
+    /// The agents' deadline
+    #[arg(long, value_name = "DURATION", default_value = "infinity")]
+    deadline: String,
+
     /// Option passed on to every run of the agent (repeatable)
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     agent_option: Vec<String>,
@@ -149,8 +153,7 @@ fn write_json(options: &Options, report: &impl serde::Serialize) -> Result<(), S
 async fn tell_story<'a>(options: &'a Options, programs: &Programs, version: String) -> Result<Story<'a>, String> {
     let mut story = Story::begin(options, programs, version)?;
     if let Err(why) = story.play_all().await {
-        story.rig.directory.keep();
-        return Err(format!("{why}\n        logs: {}", story.rig.directory.path().display()));
+        return Err(story.explain(&why));
     }
     println!("\n{}", story.report);
     Ok(story)
@@ -162,8 +165,7 @@ async fn benchmark(options: &Options, programs: &Programs, version: String, runs
         println!("\n--- run {run} of {runs}");
         let mut story = Story::begin(options, programs, version.clone())?;
         if let Err(why) = story.form_and_replace().await {
-            story.rig.directory.keep();
-            return Err(format!("run {run}: {why}\n        logs: {}", story.rig.directory.path().display()));
+            return Err(format!("run {run}: {}", story.explain(&why)));
         }
         reports.push(story.report.clone());
     }
@@ -191,6 +193,7 @@ impl<'a> Story<'a> {
         let mut rig = Rig::start(programs.clone()).map_err(|error| format!("start the cloud: {error}"))?;
         let (stage, ear) = Stage::new(false);
         rig.setup.reports = Some(ear);
+        rig.setup.deadline.clone_from(&options.deadline);
         rig.setup.agent_arguments.clone_from(&options.agent_option);
         rig.group(GROUP, options.nodes);
         misbehave(&rig, options);
@@ -449,6 +452,24 @@ impl<'a> Story<'a> {
         let reply = client.get("story/", Some(all)).await.map_err(describe)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(reply.kvs().iter().map(|pair| (text(pair.key()), text(pair.value()))).collect())
+    }
+
+    /// What a person needs to find the reason: what each unfinished node did last, and the logs.
+    fn explain(&mut self, why: &str) -> String {
+        self.rig.directory.keep();
+        // What the failure has cut short is not to be reported as a second one.
+        self.rig.aws.forgive();
+        for node in &self.nodes {
+            match node.events().last() {
+                None | Some((_, Event::ReadyExited { code: 0 })) => {}
+                Some((_, event)) => {
+                    let log = node.log("agent.log");
+                    let said = log.lines().last().unwrap_or("nothing");
+                    self.stage.say(&format!("{}: {event}; its agent said last: {said}", node.instance));
+                }
+            }
+        }
+        format!("{why}; all logs are in {}", self.rig.directory.path().display())
     }
 
     async fn keep(&self) {

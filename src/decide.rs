@@ -156,6 +156,9 @@ fn adopt(o: &Observation, view: &PeerView, me: &Identity, mut start: Start) -> D
     let Some(row) = own_row(&view.members, me) else {
         return wait(Reason::FormingWithoutMe { cluster: view.cluster_id });
     };
+    if let Seen::No(blind) = &o.group {
+        return wait(Reason::GroupBlind(blind.clone()));
+    }
     if let Some(aside) = clear_backend(o) {
         return aside;
     }
@@ -228,15 +231,17 @@ fn agreement(
     for id in founders.iter().map(|(name, _)| InstanceId::new(name.clone())).filter(|id| *id != me.instance) {
         let probe = o.probes.iter().find(|probe| probe.instance.as_ref() == Some(&id));
         match probe.map(|probe| &probe.peer) {
-            Some(PeerAnswer::Founding(theirs)) => same_list(o, &id, theirs, &standing.what)?,
-            Some(PeerAnswer::Member(_) | PeerAnswer::Absent(_)) | None => silent.push((id, probe)),
+            Some(PeerAnswer::Founding(theirs)) if theirs.instance == id => same_list(o, &id, theirs, &standing.what)?,
+            Some(PeerAnswer::Founding(_) | PeerAnswer::Member(_) | PeerAnswer::Absent(_)) | None => {
+                silent.push((id, probe))
+            }
         }
     }
     let agreed = founders.len() - silent.len();
     if silent.is_empty() {
         return Ok(Reason::FoundersAgree { founders: founders.len() });
     }
-    if majority_is_enough(o, p, founders.len(), &silent, standing) {
+    if majority_is_enough(o, p, founders, &silent, standing) {
         let silent = silent.into_iter().map(|(id, _)| id).collect();
         return Ok(Reason::FoundersMajority { agreed, silent });
     }
@@ -253,22 +258,23 @@ fn same_list(o: &Observation, id: &InstanceId, theirs: &Statement, mine: &str) -
     Err(Reason::FoundersDisagree { instance: id.clone(), theirs, mine: mine.to_owned() })
 }
 
-/// A majority may create the cluster only in what is visibly the group's first generation: every silent founder was
-/// launched together with this node and neither of its ports speaks.
+/// A majority may create the cluster only in what is visibly the group's first generation: all founders were launched
+/// together, and neither port of a silent one speaks. One founder of an earlier generation could be the last survivor
+/// of a cluster.
 fn majority_is_enough(
     o: &Observation,
     p: &Policy,
-    founders: usize,
+    founders: &[(String, MemberUrl)],
     silent: &[(InstanceId, Option<&Probe>)],
     standing: &Standing<String>,
 ) -> bool {
     let patience_over = elapsed(standing.since, o.at) >= p.founding_grace;
-    let agreed = founders - silent.len();
-    let fresh = |id: &InstanceId| same_generation(o, id);
+    let agreed = founders.len() - silent.len();
     p.founding == Founding::Majority
         && patience_over
-        && agreed >= quorum(founders)
-        && silent.iter().all(|(id, probe)| fresh(id) && probe.is_some_and(mute))
+        && agreed >= quorum(founders.len())
+        && founders.iter().all(|(name, _)| same_generation(o, &InstanceId::new(name.clone())))
+        && silent.iter().all(|(_, probe)| probe.is_some_and(mute))
 }
 
 fn same_generation(o: &Observation, id: &InstanceId) -> bool {
@@ -346,6 +352,9 @@ impl Plan<'_> {
         let member = row.to_string();
         let owner = InstanceId::from_member_name(&row.name);
         if owner.is_none() || owner.as_ref() == Some(&self.me.instance) {
+            if !silent(self.o, row) {
+                return refuse(Reason::AddressTaken { member });
+            }
             return self.remove(row, Reason::ReplacesOwnLostDisk { member });
         }
         match judge(self.o, self.p, row) {
@@ -357,6 +366,9 @@ impl Plan<'_> {
 
     fn enter(&self, start: Start) -> Decision {
         if let Some(former) = self.list.iter().find(|m| m.name == self.me.instance.as_str()) {
+            if !silent(self.o, former) {
+                return refuse(Reason::AddressTaken { member: former.to_string() });
+            }
             return self.remove(former, Reason::ProvenDead { member: former.to_string(), proof: Proof::Myself });
         }
         if let Some((member, proof)) = self.first_dead() {
@@ -378,7 +390,8 @@ impl Plan<'_> {
                 Verdict::Me | Verdict::Alive(_) | Verdict::Unknown(_) | Verdict::Foreign(_) => None,
             })
             .collect();
-        dead.sort_by_key(|(m, _)| (!m.learner, m.published(), m.id));
+        let answers = |m: &Member| self.cluster.views.iter().any(|(url, _)| m.peer_urls.contains(url));
+        dead.sort_by_key(|(m, _)| (!m.learner, m.published(), answers(m), m.id));
         dead.into_iter().next()
     }
 
@@ -390,6 +403,10 @@ impl Plan<'_> {
         };
         if !may_found(&state) {
             return Some(Reason::Leaving { state });
+        }
+        let unknown = |m: &&Member| matches!(judge(self.o, self.p, m), Verdict::Unknown(_));
+        if let Some(m) = self.list.iter().find(unknown) {
+            return Some(Reason::SecondRead { what: format!("what becomes of member {m}") });
         }
         if let Some(other) = self.list.iter().find(|m| !m.published()) {
             return Some(Reason::OtherJoining { member: other.to_string() });
@@ -498,6 +515,9 @@ pub fn judge(o: &Observation, p: &Policy, m: &Member) -> Verdict {
         (None, None) if !silent(o, m) => {
             Verdict::Alive(format!("EC2 does not know {owner}, but its peer port is not silent"))
         }
+        (None, None) if !m.peer_urls.iter().any(|url| in_vpc(me, url)) => {
+            Verdict::Foreign(format!("EC2 does not know {owner}, and its address is not in this VPC"))
+        }
         (None, None) => match confirmed_silence(o, m, FORGOTTEN_GRACE) {
             Some(silent_for) => Verdict::Dead(Proof::Forgotten { instance: owner, silent_for }),
             None => Verdict::Unknown(format!("EC2 does not know {owner}; a later read must confirm it")),
@@ -518,9 +538,9 @@ fn judge_unowned(o: &Observation, p: &Policy, me: &Identity, m: &Member) -> Verd
 
 fn owner_by_address(m: &Member, ec2: &Ec2, group: &Group) -> Option<InstanceId> {
     let holds = |i: &Instance| m.peer_urls.iter().any(|url| i.addresses.hold(url));
-    let in_group = |id: &&InstanceId| group.instances.contains_key(*id);
-    let holders = || ec2.found.iter().filter(|(_, i)| holds(i)).map(|(id, _)| id);
-    holders().find(in_group).or_else(|| holders().next()).cloned()
+    let gone = |i: &Instance| matches!(i.state.as_str(), "shutting-down" | "terminated");
+    let holders = ec2.found.iter().filter(|(_, i)| holds(i));
+    holders.min_by_key(|(id, i)| (gone(i), !group.instances.contains_key(*id))).map(|(id, _)| id.clone())
 }
 
 /// How long a silent member has looked gone if that is long enough and confirmed by a second read of AWS.
@@ -547,8 +567,7 @@ fn silent(o: &Observation, m: &Member) -> bool {
 
 fn in_vpc(me: &Identity, url: &MemberUrl) -> bool {
     match url.address() {
-        Some(IpAddr::V4(address)) => me.vpc_ranges.iter().any(|range| range_holds(range, address)),
-        Some(IpAddr::V6(_)) => false,
+        Some(address) => me.vpc_ranges.iter().any(|range| range_holds(range, address)),
         None => {
             let domain = |name: &str| name.split_once('.').map(|(_, domain)| domain.to_ascii_lowercase());
             let mine = me.addresses.dns_name.as_deref().and_then(domain);
@@ -557,14 +576,16 @@ fn in_vpc(me: &Identity, url: &MemberUrl) -> bool {
     }
 }
 
-fn range_holds(range: &str, address: std::net::Ipv4Addr) -> bool {
-    let parsed = range.split_once('/').and_then(|(base, bits)| {
-        Some((base.parse::<std::net::Ipv4Addr>().ok()?, bits.parse::<u32>().ok().filter(|b| *b <= 32)?))
-    });
-    parsed.is_some_and(|(base, bits)| {
-        let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-        u32::from(base) & mask == u32::from(address) & mask
-    })
+fn range_holds(range: &str, address: IpAddr) -> bool {
+    let Some((base, bits)) = range.split_once('/') else { return false };
+    let (Ok(base), Ok(bits)) = (base.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
+    // As 128-bit numbers, an IPv4 address in the lowest 32 bits.
+    let (width, base, address) = match (base, address) {
+        (IpAddr::V4(base), IpAddr::V4(address)) => (32, u32::from(base).into(), u32::from(address).into()),
+        (IpAddr::V6(base), IpAddr::V6(address)) => (128, u128::from(base), u128::from(address)),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+    };
+    bits <= width && (base ^ address).checked_shr(width - bits).unwrap_or(0) == 0
 }
 
 // ---------------------------------------------------------------- what one pass leaves to the next
@@ -586,7 +607,10 @@ pub fn remember(o: &Observation, p: &Policy) -> Before {
 
 fn looks_gone(o: &Observation, p: &Policy, m: &Member) -> bool {
     let candidate = match judge(o, p, m) {
-        Verdict::Unknown(_) | Verdict::Foreign(_) | Verdict::Dead(_) => true,
+        Verdict::Unknown(_) => own_group(o).is_ok_and(|(_, _, ec2)| {
+            InstanceId::from_member_name(&m.name).is_some_and(|owner| ec2.asked.contains(&owner))
+        }),
+        Verdict::Foreign(_) | Verdict::Dead(_) => true,
         Verdict::Me | Verdict::Alive(_) => false,
     };
     candidate && silent(o, m)
@@ -647,6 +671,7 @@ fn follow(o: &Observation) -> Decision {
     let mut found = lists.iter();
     match (found.next(), found.next()) {
         (Some((one, _)), Some((other, _))) => refuse(Reason::TwoClusters { one: *one, other: *other }),
+        (Some((_, list)), None) if endpoints(o, list).is_empty() => wait(nobody_serves(o)),
         (Some((cluster, list)), None) => Decision {
             action: Action::Follow { endpoints: endpoints(o, list) },
             reason: Reason::Endpoints { cluster: *cluster },
@@ -656,11 +681,11 @@ fn follow(o: &Observation) -> Decision {
 }
 
 fn nobody_serves(o: &Observation) -> Reason {
-    let denied = client_views(o).find_map(|(url, view)| match &view.quorum_list {
+    let denied = client_views(o).filter_map(|(url, view)| match &view.quorum_list {
         Seen::No(Blind { kind: BlindKind::Denied, why }) => Some(format!("{url}: {why}")),
         Seen::No(_) | Seen::Yes(_) => None,
     });
-    match denied {
+    match denied.min() {
         Some(why) => Reason::Denied { why },
         None => Reason::NoMemberAnswers { asked: o.probes.len() },
     }
@@ -719,7 +744,9 @@ impl<'a> Cluster<'a> {
         let lacking = self.views.iter().filter(|(_, view)| !view.members.iter().any(|m| m.id == member));
         lacking.clone().any(|(_, view)| {
             let voters = view.members.iter().filter(|m| !m.learner).count();
-            lacking.clone().count() >= quorum(voters)
+            let voices = view.members.iter().filter(|m| !m.learner);
+            let voices = voices.filter(|m| lacking.clone().any(|(url, _)| m.peer_urls.contains(url))).count();
+            voices >= quorum(voters)
         })
     }
 
@@ -752,13 +779,16 @@ fn client_views(o: &Observation) -> impl Iterator<Item = (&MemberUrl, &ClientVie
 /// The clusters that had a leader, by what any member says (E17: `not_decided` before the first).
 fn formed_clusters(o: &Observation) -> BTreeMap<ClusterId, Cluster<'_>> {
     let mut formed: BTreeMap<ClusterId, Cluster<'_>> = BTreeMap::new();
-    for probe in &o.probes {
+    let mut probes: Vec<&Probe> = o.probes.iter().collect();
+    probes.sort_by(|a, b| a.url.cmp(&b.url));
+    for probe in probes {
         let view = match &probe.peer {
             PeerAnswer::Member(view) => view,
             PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => continue,
         };
         let led = matches!(&probe.client, Some(Ok(client)) if client.leader.is_some());
-        if view.cluster_version.is_none() && !led {
+        let ran = view.members.iter().any(Member::published);
+        if view.cluster_version.is_none() && !led && !ran {
             continue;
         }
         let id = view.cluster_id;

@@ -250,6 +250,16 @@ fn raw_exchange(mut stream: std::net::TcpStream, head: &str) -> String {
 }
 
 #[tokio::test]
+async fn the_address_of_a_terminated_instance_is_free_at_once() {
+    let rig = rig();
+    let mut node = rig.launch(None).unwrap();
+    for _ in 0..20 {
+        rig.terminate(&node).await;
+        node = rig.launch_at(None, node.address).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn etcds_started_by_hand_are_one_whole_cluster() {
     let rig = rig();
     rig.group("g", 3);

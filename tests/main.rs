@@ -1,9 +1,15 @@
 //! One test binary: modules by what they prove.
 
+// The command line and bad input, with the real binary.
+mod cli;
 // Situations and decisions, as a table.
 mod decide;
 // The data directory, read from real etcds.
 mod disk;
+// The fakes, against the real SDKs.
+mod fakes;
 // The main job, on real etcd.
 mod e2e;
+// The main job with another judge of the AWS calls.
+mod moto;
 mod support;

@@ -35,8 +35,8 @@ pub async fn fetch_identity(client: &Client) -> Result<Identity, Blind> {
     let document = async { required(client, "/latest/dynamic/instance-identity/document").await };
     let (document, dns_name, ipv6, target, vpc_ranges) = tokio::join!(
         document,
-        optional(client, "/latest/meta-data/local-hostname"),
-        optional(client, "/latest/meta-data/ipv6"),
+        optional(client, "/latest/meta-data/local-hostname".into()),
+        optional(client, "/latest/meta-data/ipv6".into()),
         fetch_target_lifecycle_state(client),
         fetch_vpc_ranges(client),
     );
@@ -62,14 +62,16 @@ pub async fn fetch_identity(client: &Client) -> Result<Identity, Blind> {
 /// # Errors
 /// When the metadata service itself fails.
 pub async fn fetch_target_lifecycle_state(client: &Client) -> Result<Option<String>, Blind> {
-    optional(client, "/latest/meta-data/autoscaling/target-lifecycle-state").await
+    optional(client, "/latest/meta-data/autoscaling/target-lifecycle-state".into()).await
 }
 
 async fn fetch_vpc_ranges(client: &Client) -> Result<Vec<String>, Blind> {
-    let Some(mac) = optional(client, "/latest/meta-data/mac").await? else { return Ok(Vec::new()) };
-    let path = format!("/latest/meta-data/network/interfaces/macs/{}/vpc-ipv4-cidr-blocks", mac.trim());
-    let ranges = optional(client, &path).await?.unwrap_or_default();
-    Ok(ranges.lines().map(str::to_owned).collect())
+    let Some(mac) = optional(client, "/latest/meta-data/mac".into()).await? else { return Ok(Vec::new()) };
+    let path =
+        |family: &str| format!("/latest/meta-data/network/interfaces/macs/{}/vpc-{family}-cidr-blocks", mac.trim());
+    let (v4, v6) = tokio::join!(optional(client, path("ipv4")), optional(client, path("ipv6")));
+    let ranges = [v4?.unwrap_or_default(), v6?.unwrap_or_default()];
+    Ok(ranges.iter().flat_map(|text| text.lines()).map(str::to_owned).collect())
 }
 
 #[derive(Deserialize)]
@@ -86,11 +88,11 @@ async fn required(client: &Client, path: &str) -> Result<String, Blind> {
     client.get(path).await.map(|text| text.as_ref().to_owned()).map_err(|e| classify(path, &e))
 }
 
-async fn optional(client: &Client, path: &str) -> Result<Option<String>, Blind> {
-    match client.get(path).await {
+async fn optional(client: &Client, path: String) -> Result<Option<String>, Blind> {
+    match client.get(path.as_str()).await {
         Ok(text) => Ok(Some(text.as_ref().to_owned())),
         Err(ImdsError::ErrorResponse(e)) if e.response().status().as_u16() == 404 => Ok(None),
-        Err(e) => Err(classify(path, &e)),
+        Err(e) => Err(classify(&path, &e)),
     }
 }
 
@@ -104,7 +106,7 @@ fn classify(path: &str, error: &ImdsError) -> Blind {
     } else if lower.contains("timed out") || lower.contains("timeout") {
         // A container adds a hop, and the token's packet has a hop limit of 1 by default (F63).
         (BlindKind::Unreachable, "; in a container the instance needs HttpPutResponseHopLimit 2 or host networking")
-    } else if matches!(error, ImdsError::FailedToLoadToken(_)) {
+    } else if matches!(error, ImdsError::FailedToLoadToken(_)) && !lower.contains("refused") {
         (BlindKind::Unreachable, "; only version 2 of the service (with a token) is used")
     } else {
         (BlindKind::Unreachable, "")

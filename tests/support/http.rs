@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Response};
 use hyper_util::rt::TokioIo;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
 /// What a handler sees of a request, with the body read to its end.
 pub struct Request {
@@ -54,7 +54,16 @@ impl Answer {
 /// A running server; dropping it closes the listener and every connection.
 pub struct Server {
     pub address: SocketAddr,
-    accepting: AbortHandle,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Closes the listener and every connection, and returns when that is done: only then is the
+    /// address free again.
+    pub async fn close(mut self) {
+        self.accepting.abort();
+        let _ = (&mut self.accepting).await;
+    }
 }
 
 impl Drop for Server {
@@ -89,7 +98,7 @@ where
             }
         }
     });
-    Ok(Server { address, accepting: accepting.abort_handle() })
+    Ok(Server { address, accepting })
 }
 
 async fn converse<H, F>(stream: tokio::net::TcpStream, handler: H)

@@ -97,8 +97,11 @@ impl Imds {
     }
 
     /// Closes the listener: connections are refused from here on.
-    pub fn unplug(&self) {
-        lock(&self.server).take();
+    pub async fn unplug(&self) {
+        let server = lock(&self.server).take();
+        if let Some(server) = server {
+            server.close().await;
+        }
     }
 
     /// Opens the listener again.

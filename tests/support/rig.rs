@@ -99,9 +99,7 @@ impl Rig {
     /// What it had on its disk stays to be looked at.
     pub async fn terminate(&self, node: &Node) {
         node.cut_power().await;
-        node.imds.unplug();
-        // The listener closes when the runtime next has a moment; its address may be wanted again at once.
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        node.imds.unplug().await;
         self.cloud.change(|world| world.terminate(&node.instance));
     }
 }

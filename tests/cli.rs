@@ -1,0 +1,1090 @@
+//! The command line and bad input: the real binary against the fakes, where it matters beside a real etcd. What it
+//! says, its exit code, and what it must not have done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use etcd_bootstrap::cli;
+use serde_json::Value;
+
+use crate::e2e::{form, rig as rig_with};
+use crate::support::aws::{Action, Fault, Often};
+use crate::support::cloud::World;
+use crate::support::etcd::{MemberList, find};
+use crate::support::http::{self, Answer, Request};
+use crate::support::imds::{self, CREDENTIALS, IDENTITY};
+use crate::support::node::{Node, Run};
+use crate::support::rig::Rig;
+
+const GROUP: &str = "etcd-a";
+
+/// The actions of a pass, as policies name them.
+const READS: [(Action, &str); 3] = [
+    (Action::DescribeAutoScalingInstances, "autoscaling:DescribeAutoScalingInstances"),
+    (Action::DescribeAutoScalingGroups, "autoscaling:DescribeAutoScalingGroups"),
+    (Action::DescribeInstances, "ec2:DescribeInstances"),
+];
+
+// ---------------------------------------------------------------- usage
+
+#[tokio::test]
+async fn an_unknown_option_or_value_is_a_usage_error() {
+    let (rig, node) = alone();
+    let cases: [(&[&str], &str); 9] = [
+        (&["--bogus"], "--bogus"),
+        (&["-bogus=1"], "--bogus"),
+        (&["frobnicate"], "frobnicate"),
+        (&["-etcd-client-schema=ftp"], "'ftp' is neither http nor https"),
+        (&["--deadline=soon"], "--deadline"),
+        (&["-proxy-mode=maybe"], "'maybe' is neither true nor false"),
+        (&["-etcd-client-port=70000"], "--etcd-client-port"),
+        (&["--proxy-mode"], "--scaling-group-name"),
+        (&["--peer-cert-file=/x"], "--peer-key-file"),
+    ];
+    for (arguments, word) in cases {
+        refuses(&node, arguments, 64, &[word]).await;
+    }
+    assert!(node.imds.exchanges().is_empty() && rig.aws.calls().is_empty(), "nothing was asked");
+}
+
+#[tokio::test]
+async fn f78_a_config_file_that_hides_the_environment_is_refused() {
+    let mut rig = rig();
+    rig.group(GROUP, 1);
+    rig.setup.agent_environment.insert("ETCD_CONFIG_FILE".into(), "/etc/etcd.yaml".into());
+    let node = rig.launch(Some(GROUP)).unwrap();
+    refuses(&node, &[], 64, &["ETCD_CONFIG_FILE=/etc/etcd.yaml", "unset it"]).await;
+}
+
+// ---------------------------------------------------------------- metadata
+
+#[tokio::test]
+async fn f62_f63_f64_metadata_that_does_not_answer_is_unavailable() {
+    let (_rig, node) = alone();
+    node.imds.inject(imds::Fault::V1Only);
+    refuses(&node, &[], 69, &["instance metadata", "version 2"]).await;
+    let read = node.imds.exchanges().into_iter().find(|exchange| exchange.method == "GET");
+    assert_eq!(read, None, "version 1 is never used");
+    for fault in [imds::Fault::HopLimit, imds::Fault::Hang] {
+        node.imds.heal();
+        node.imds.inject(fault);
+        refuses(&node, &["--deadline=4s"], 69, &["instance metadata", "HttpPutResponseHopLimit 2"]).await;
+    }
+    node.imds.heal();
+    node.imds.inject(imds::Fault::Fail(u32::MAX));
+    refuses(&node, &[], 69, &["instance metadata"]).await;
+    node.imds.unplug();
+    let error = refuses(&node, &[], 69, &["instance metadata", "refused", "is this an EC2 instance"]).await;
+    assert!(!error.contains("version 2"), "no wrong hint: {error}");
+}
+
+#[tokio::test]
+async fn metadata_switched_off_needs_a_person() {
+    let (_rig, node) = alone();
+    node.imds.inject(imds::Fault::Disabled);
+    refuses(&node, &[], 78, &["instance metadata", "switched off"]).await;
+}
+
+#[tokio::test]
+async fn a_malformed_identity_document_is_unavailable() {
+    let (_rig, node) = alone();
+    for document in ["{\"instanceId\": ", "", "<html>", "{\"instanceId\": \"i-0\"}"] {
+        node.imds.answer(IDENTITY, 200, document);
+        refuses(&node, &[], 69, &["instance identity document"]).await;
+    }
+}
+
+// ---------------------------------------------------------------- AWS
+
+#[tokio::test]
+async fn f10_f68_an_instance_outside_of_the_group_needs_a_person() {
+    let scene = Scene::new().await;
+    let mut rig = scene.rig;
+    rig.setup.deadline = "2s".into();
+    let outside = rig.launch(None).unwrap();
+    refuses(&outside, &[], 78, &[&outside.instance, "is in no Auto Scaling group"]).await;
+    // A name that begins as the group's does is another name.
+    for name in ["etcd", "etcd-ab", "ETCD-A"] {
+        let option = format!("--scaling-group-name={name}");
+        refuses(&scene.node, &[&option], 78, &["no Auto Scaling group named", name]).await;
+    }
+    rig.cloud.change(|world| {
+        let twin = world.groups[GROUP].clone();
+        world.groups.insert("twin".into(), twin);
+    });
+    // The fake filters by the name, as AWS does: both are in the answer.
+    refuses(&scene.node, &[], 78, &["2 Auto Scaling groups are named", GROUP]).await;
+    assert_eq!(rig.judge.members(scene.member.address).await.unwrap(), scene.before);
+}
+
+#[tokio::test]
+async fn access_denied_names_the_action_and_needs_a_person() {
+    let scene = Scene::new().await;
+    for (action, name) in READS {
+        scene.rig.aws.inject(action, Fault::Deny, Often::Always);
+        scene.refuses(78, &[name, "allow", "role"]).await;
+        scene.rig.aws.heal();
+    }
+}
+
+#[tokio::test]
+async fn f66_throttling_to_the_deadline_is_unavailable() {
+    let scene = Scene::new().await;
+    for (action, name) in READS {
+        let code = if action == Action::DescribeInstances { "RequestLimitExceeded" } else { "Throttling" };
+        scene.rig.aws.inject(action, Fault::Throttle, Often::Always);
+        scene.refuses(69, &[name, code]).await;
+        scene.rig.aws.heal();
+    }
+}
+
+#[tokio::test]
+async fn malformed_xml_to_the_deadline_is_unavailable() {
+    let scene = Scene::new().await;
+    for (action, name) in READS {
+        scene.rig.aws.inject(action, Fault::Malform, Often::Always);
+        scene.refuses(69, &[name]).await;
+        scene.rig.aws.heal();
+    }
+}
+
+#[tokio::test]
+async fn dropped_connections_and_inner_faults_of_aws_to_the_deadline_are_unavailable() {
+    let scene = Scene::new().await;
+    for ((action, name), fault) in READS.into_iter().zip([Fault::Drop, Fault::Fail, Fault::Drop]) {
+        scene.rig.aws.inject(action, fault, Often::Always);
+        scene.refuses(69, &[name]).await;
+        scene.rig.aws.heal();
+    }
+}
+
+#[tokio::test]
+async fn f35_endless_pages_are_unavailable_and_short_ones_are_all_read() {
+    let scene = Scene::new().await;
+    for (action, name) in &READS[1..] {
+        scene.rig.aws.inject(*action, Fault::EndlessPages, Often::Always);
+        scene.refuses(69, &[name, "did not end after 50 pages"]).await;
+        scene.rig.aws.heal();
+    }
+    for (action, _) in READS {
+        scene.rig.aws.inject(action, Fault::ShortPages(1), Often::Always);
+    }
+    let report = dry_run(&scene.node).await;
+    let rows = report["instances"].as_array().unwrap();
+    let running = rows.iter().filter(|row| row["ec2_state"] == "running").count();
+    assert_eq!((running, &report["decision"]), (2, &"add".into()), "{report:#}");
+}
+
+#[tokio::test]
+async fn f61_an_aws_that_hangs_costs_one_deadline_a_call() {
+    let scene = Scene::new().await;
+    scene.rig.aws.inject_everywhere(&Fault::Hang, Often::Always);
+    scene.refuses_with(&["--deadline=6s"], 69, &["autoscaling:DescribeAutoScalingInstances"]).await;
+}
+
+#[tokio::test]
+async fn f61_a_deadline_in_the_middle_of_the_first_look_is_no_fault_of_configuration() {
+    let scene = Scene::new().await;
+    scene.rig.aws.inject_everywhere(&Fault::Hang, Often::Always);
+    // 78 would keep the unit from ever trying again.
+    scene.refuses_with(&["--deadline=1s"], 75, &["deadline"]).await;
+}
+
+#[tokio::test]
+async fn f34_a_stale_partial_or_empty_reply_changes_nothing() {
+    let scene = Scene::new().await;
+    let hidden = |instance: &str| Fault::Without(BTreeSet::from([instance.to_owned()]));
+    let (groups, instances) = (Action::DescribeAutoScalingGroups, Action::DescribeInstances);
+    let cases: Vec<(Action, Fault, i32, &str)> = vec![
+        (groups, Fault::Empty, 78, "no Auto Scaling group named"),
+        (groups, Fault::Lag(Duration::from_secs(600)), 78, "no Auto Scaling group named"),
+        (groups, Fault::Frozen(World::default()), 78, "no Auto Scaling group named"),
+        (groups, hidden(&scene.node.instance), 78, "does not hold this instance"),
+        (groups, hidden(&scene.member.instance), 75, "1 of 2 desired"),
+        (instances, Fault::Empty, 78, "does not hold this instance"),
+        (instances, hidden(&scene.node.instance), 78, "does not hold this instance"),
+        (instances, hidden(&scene.member.instance), 75, &scene.member.instance),
+    ];
+    for (action, fault, code, word) in cases {
+        scene.rig.aws.inject(action, fault, Often::Always);
+        scene.refuses(code, &[word]).await;
+        scene.rig.aws.heal();
+    }
+    for action in [groups, instances] {
+        scene.rig.aws.inject(action, Fault::Cut, Often::Always);
+        let run = scene.node.agent("run", &[]).await.unwrap();
+        assert!([69, 75, 78].contains(&run.code), "{}", run.stderr);
+        assert_eq!((scene.node.environment(), scene.members().await), (Ok(None), scene.before.clone()));
+        scene.rig.aws.heal();
+    }
+}
+
+#[tokio::test]
+async fn f31_an_instance_without_an_address_is_named() {
+    let (rig, nodes) = group_of(2);
+    rig.cloud.change(|world| world.instance_mut(&nodes[1].instance).address = None);
+    refuses(&nodes[0], &[], 75, &["an address", &nodes[1].instance]).await;
+    refuses(&nodes[1], &[], 78, &["no address"]).await;
+}
+
+#[tokio::test]
+async fn f69_a_warm_pool_boot_joins_nothing() {
+    let scene = Scene::new().await;
+    for state in ["Warmed:Pending", "Warmed:Running", "Warmed:Stopped"] {
+        scene.rig.cloud.change(|world| {
+            let place = world.instance_mut(&scene.node.instance).place.as_mut().unwrap();
+            (place.lifecycle, place.target) = ("Warmed:Pending".into(), state.into());
+        });
+        // It does not wait for better times: the instance is about to be stopped.
+        scene.refuses_with(&["--deadline=infinity"], 75, &["warm pool", state]).await;
+    }
+}
+
+// ---------------------------------------------------------------- etcd's ports
+
+#[tokio::test]
+async fn f03_f60_a_peer_that_cannot_be_understood_is_no_absence() {
+    let (_rig, nodes) = group_of(2);
+    let named = nodes[1].instance.as_str();
+    let list = |urls: &str| format!("[{{\"id\":7,\"name\":\"a\",\"peerURLs\":[{urls}],\"clientURLs\":[]}}]");
+    let cases: [(&str, u16, String, &str); 7] = [
+        ("no URL", 200, list("\"not a url\""), "'not a url' is not a URL"),
+        ("no scheme", 200, list("\"10.0.0.1:2380\""), "10.0.0.1:2380"),
+        ("another scheme", 200, list("\"unix://a:1\""), "'unix' is neither http nor https"),
+        ("half a list", 200, "[{\"id\":7,".into(), "unreadable reply"),
+        ("no list", 200, "<html>".into(), "unreadable reply"),
+        ("404", 404, String::new(), "404"),
+        ("500", 500, String::new(), "500"),
+    ];
+    for (what, status, body, word) in cases {
+        let peer = Peer::start(nodes[1].address, Duration::ZERO, move |path| match path {
+            "/version" => version(),
+            _ => reply(status, &body),
+        });
+        let error = refuses(&nodes[0], &[], 75, &[named, word]).await;
+        let asked = peer.seen();
+        assert!(!asked.is_empty() && asked.iter().all(|(_, method, _)| method == "GET"), "{what}: {error} {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn f61_silent_peers_cost_one_deadline_and_are_named() {
+    let (_rig, nodes) = group_of(2);
+    let _silent = silence(nodes[1].address);
+    refuses(&nodes[0], &["--deadline=4s"], 75, &[&nodes[1].instance, "no answer within"]).await;
+}
+
+// ---------------------------------------------------------------- certificates
+
+#[tokio::test]
+async fn f79_certificates_that_cannot_be_used_are_found_before_anything_is_asked() {
+    let (rig, node) = alone();
+    let dir = rig.directory.path();
+    let ca = Authority::new(dir);
+    let (cert, key) = ca.issue("node", &node.address.to_string(), 2099);
+    let (_, other_key) = ca.issue("other", &node.address.to_string(), 2099);
+    let (garbage, missing) = (dir.join("garbage.pem"), dir.join("missing.pem"));
+    fs::write(&garbage, "no PEM").unwrap();
+    let cases: [(&Path, &Path, &Path, &Path); 7] = [
+        (&missing, &cert, &key, &missing),
+        (&garbage, &cert, &key, &garbage),
+        (&ca.file, &missing, &key, &missing),
+        (&ca.file, &garbage, &key, &garbage),
+        (&ca.file, &cert, &missing, &missing),
+        (&ca.file, &cert, &garbage, &garbage),
+        (&ca.file, &cert, &other_key, &other_key),
+    ];
+    for (ca, cert, key, named) in cases {
+        for port in ["", "peer-"] {
+            let arguments = tls_options(port, ca, cert, key);
+            refuses(&node, &as_str(&arguments), 78, &[&named.display().to_string()]).await;
+        }
+    }
+    assert!(node.imds.exchanges().is_empty() && rig.aws.calls().is_empty(), "nothing was asked");
+}
+
+#[tokio::test]
+async fn f80_a_certificate_that_the_others_refuse_keeps_the_node_out_before_the_add() {
+    let mut rig = rig();
+    rig.group(GROUP, 1);
+    let ca = Authority::new(rig.directory.path());
+    rig.setup.schemes = ("http", "https");
+    let address = rig.fresh_address();
+    let (cert, key) = ca.issue("member", &address.to_string(), 2099);
+    rig.setup.agent_arguments = tls_options("peer-", &ca.file, &cert, &key);
+    let member = rig.launch_at(Some(GROUP), address).unwrap();
+    member.boot();
+    rig.judge.all_healthy(&[address], Duration::from_secs(60)).await.unwrap();
+    let mut client = rig.judge.client(&[address]).await.unwrap();
+
+    rig.cloud.change(|world| world.set_desired(GROUP, 2));
+    rig.setup.agent_arguments = Vec::new();
+    rig.setup.deadline = "2s".into();
+    let node = rig.launch(Some(GROUP)).unwrap();
+    let own = node.address.to_string();
+    for (host, until, word) in [(own.as_str(), 2021, "expired"), ("127.0.0.99", 2099, "not valid for"), ("a.b", 2099, "not valid for")] {
+        let (cert, key) = ca.issue("node", host, until);
+        let arguments = tls_options("peer-", &ca.file, &cert, &key);
+        refuses(&node, &as_str(&arguments), 78, &["own certificate", &own, word]).await;
+        assert_eq!(client.member_list().await.unwrap().members().len(), 1);
+    }
+    let (cert, key) = ca.issue("node", &own, 2099);
+    let arguments = tls_options("peer-", &ca.file, &cert, &key);
+    let good = [&["--dry-run", "--output=json"], &as_str(&arguments)[..]].concat();
+    let run = node.agent("run", &good).await.unwrap();
+    assert_eq!(json(&run)["decision"], "add", "a good one lets it in: {}", run.stdout);
+}
+
+// ---------------------------------------------------------------- disk
+
+#[tokio::test]
+async fn f77_an_unwritable_environment_file_is_found_before_etcd_is_asked() {
+    let scene = Scene::new().await;
+    let file = scene.rig.directory.path().join("file");
+    fs::write(&file, "a file").unwrap();
+    let below_file = file.join("etcd.env");
+    for place in [below_file.as_path(), Path::new("/proc/etcd.env"), scene.rig.directory.path()] {
+        scene.node.imds.heal();
+        let asked = scene.node.imds.exchanges().len();
+        let option = format!("--environment-file={}", place.display());
+        scene.refuses_with(&[&option], 78, &["write the environment file", &place.display().to_string()]).await;
+        assert_eq!(scene.node.imds.exchanges().len(), asked, "nothing was asked");
+    }
+    let option = format!("--environment-file={}", below_file.display());
+    scene.refuses_with(&[&option], 78, &["ot a directory"]).await;
+}
+
+#[tokio::test]
+async fn f77_a_full_disk_is_found_before_etcd_is_asked() {
+    let mut scene = Scene::new().await;
+    let dir = scene.rig.directory.path().join("full");
+    let agent = scene.rig.programs.agent.clone();
+    // A file system of one page, which the old file fills; the namespace and the mount end with the script.
+    let script = format!(
+        "#!/bin/sh\nmkdir -p {dir} && mount -t tmpfs -o size=4k none {dir} || exit 99\necho KEPT=yes >{dir}/etcd.env\n\
+         {agent} \"$@\"\ncode=$?\nls -A {dir}\ncat {dir}/etcd.env\nexit $code\n",
+        dir = dir.display(),
+        agent = agent.display(),
+    );
+    let inner = write_script(scene.rig.directory.path(), "inner", &script);
+    let outer = format!("#!/bin/sh\nexec unshare --mount {} \"$@\"\n", inner.display());
+    scene.rig.programs.agent = write_script(scene.rig.directory.path(), "outer", &outer);
+    scene.rig.cloud.change(|world| world.set_desired(GROUP, 3));
+    let node = scene.rig.launch(Some(GROUP)).unwrap();
+    let option = format!("--environment-file={}/etcd.env", dir.display());
+    let run = node.agent("run", &[&option]).await.unwrap();
+    if run.code == 99 || run.stderr.contains("unshare") {
+        eprintln!("skipped: this machine lets nobody mount a small file system: {}", run.stderr.trim());
+        return;
+    }
+    assert_eq!(run.code, 78, "{}", run.stderr);
+    assert!(run.stderr.contains("No space left on device"), "{}", run.stderr);
+    assert_eq!(run.stdout, "etcd.env\nKEPT=yes\n");
+    assert_eq!(scene.members().await, scene.before);
+}
+
+#[tokio::test]
+async fn f46_an_unreadable_data_directory_is_never_an_empty_one() {
+    let scene = Scene::new().await;
+    let data = scene.node.data_dir();
+    fs::write(&data, "no directory").unwrap();
+    scene.refuses(78, &[&data.display().to_string(), "move it away"]).await;
+    fs::remove_file(&data).unwrap();
+    fs::create_dir_all(data.join("member")).unwrap();
+    fs::write(data.join("member/wal"), "no directory").unwrap();
+    scene.refuses(78, &[&data.display().to_string(), "move it away"]).await;
+}
+
+#[tokio::test]
+async fn f46_a_torn_write_ahead_log_is_never_an_empty_one() {
+    let (_rig, node) = with_data().await;
+    let wal = node.data_dir().join("member/wal");
+    let segment = fs::read_dir(&wal).unwrap().flatten().find(|e| e.file_name().to_string_lossy().ends_with(".wal"));
+    let segment = segment.unwrap().path();
+    let whole = fs::read(&segment).unwrap();
+    for torn in [&whole[..0], &whole[..20], &[b"xxxxxxxxxxxxxxxx", &whole[16..]].concat()] {
+        fs::write(&segment, torn).unwrap();
+        refuses(&node, &[], 78, &[&wal.display().to_string(), "move it away"]).await;
+        assert_eq!(fs::read(&segment).unwrap(), torn, "the data is as it was");
+    }
+}
+
+// ---------------------------------------------------------------- a node with data starts in spite of it
+
+#[tokio::test]
+async fn f51_a_node_with_data_starts_without_metadata() {
+    let (_rig, node) = with_data().await;
+    let faults = [imds::Fault::Hang, imds::Fault::V1Only, imds::Fault::Disabled, imds::Fault::Fail(u32::MAX)];
+    for fault in faults {
+        node.imds.inject(fault);
+        starts(&node, &[]).await;
+        node.imds.heal();
+    }
+    node.imds.answer(IDENTITY, 200, "{");
+    starts(&node, &[]).await;
+    node.imds.unplug();
+    starts(&node, &[]).await;
+}
+
+#[tokio::test]
+async fn f51_a_node_with_data_starts_without_aws() {
+    let (rig, node) = with_data().await;
+    for fault in [Fault::Drop, Fault::Throttle, Fault::Deny, Fault::Malform, Fault::Fail, Fault::Empty, Fault::Hang] {
+        rig.aws.inject_everywhere(&fault, Often::Always);
+        starts(&node, &[]).await;
+        rig.aws.heal();
+    }
+    for action in [Action::DescribeAutoScalingGroups, Action::DescribeInstances] {
+        rig.aws.inject(action, Fault::EndlessPages, Often::Always);
+        starts(&node, &[]).await;
+        rig.aws.heal();
+    }
+    starts(&node, &["--scaling-group-name=nobody"]).await;
+}
+
+#[tokio::test]
+async fn f51_f52_a_node_with_data_starts_without_its_peers() {
+    let (rig, node) = with_data().await;
+    rig.cloud.change(|world| world.set_desired(GROUP, 2));
+    let peer = rig.launch(Some(GROUP)).unwrap();
+    starts(&node, &[]).await;
+    let silent = silence(peer.address);
+    starts(&node, &[]).await;
+    drop(silent);
+    let _odd = Peer::start(peer.address, Duration::ZERO, |_| reply(200, "[{\"id\":7,\"peerURLs\":[\"not a url\"]}]"));
+    starts(&node, &[]).await;
+}
+
+#[tokio::test]
+async fn f51_a_node_with_data_starts_with_an_expired_certificate_and_says_so() {
+    let (rig, node) = with_data().await;
+    let ca = Authority::new(rig.directory.path());
+    let (cert, key) = ca.issue("node", &node.address.to_string(), 2021);
+    let mut arguments = tls_options("peer-", &ca.file, &cert, &key);
+    arguments.push("--etcd-peer-scheme=https".into());
+    let run = starts(&node, &as_str(&arguments)).await;
+    assert!(run.stderr.lines().any(|l| l.starts_with('W') && l.contains("expired")), "{}", run.stderr);
+}
+
+// ---------------------------------------------------------------- gambol99/etcd-discovery
+
+/// Its flags (config.go and glog), each with a value that is not the default and what it sets.
+const FLAGS: [(&str, &str); 16] = [
+    ("environment-file", "/etc/sysconfig/etcd-discovery"),
+    ("etcd-client-port", "4001"),
+    ("etcd-client-schema", "http"),
+    ("etcd-peer-port", "7001"),
+    ("etcd-peer-scheme", "http"),
+    ("private-addresses", "true"),
+    ("private-hostnames", "false"),
+    ("proxy-mode", "true"),
+    ("scaling-group-name", "etcd-a"),
+    ("logtostderr", "true"),
+    ("alsologtostderr", "true"),
+    ("v", "10"),
+    ("vmodule", "aws=3"),
+    ("stderrthreshold", "INFO"),
+    ("log_dir", "/tmp"),
+    ("log_backtrace_at", "a.go:1"),
+];
+
+fn parse(arguments: &[String]) -> cli::Options {
+    let arguments = ["etcd-bootstrap".to_owned()].into_iter().chain(arguments.iter().cloned());
+    cli::parse(arguments.map(Into::into)).unwrap_or_else(|e| panic!("{e}")).options
+}
+
+#[test]
+fn every_flag_of_etcd_discovery_works_with_one_dash_and_with_two() {
+    let forms: [fn(&str, &str) -> Vec<String>; 2] = [
+        |flag, value| vec![format!("-{flag}={value}")],
+        |flag, value| vec![format!("--{flag}={value}")],
+    ];
+    let lines = forms.map(|form| FLAGS.iter().flat_map(|(flag, value)| form(flag, value)).collect::<Vec<_>>());
+    // Go's flag package takes a value as the next argument too, but for those of a bool.
+    let bools = ["private-addresses", "private-hostnames", "proxy-mode", "logtostderr", "alsologtostderr"];
+    let apart = FLAGS.iter().flat_map(|(flag, value)| match bools.contains(flag) {
+        true => vec![format!("-{flag}={value}")],
+        false => vec![format!("-{flag}"), (*value).to_owned()],
+    });
+    for line in [lines[0].clone(), lines[1].clone(), apart.collect()] {
+        let options = parse(&line);
+        assert_eq!(options.environment_file, Path::new("/etc/sysconfig/etcd-discovery"));
+        assert_eq!((options.etcd_client_port, options.etcd_peer_port), (4001, 7001));
+        assert_eq!(options.etcd_client_schema.to_string(), "http");
+        assert_eq!(options.etcd_peer_scheme.to_string(), "http");
+        assert_eq!((options.private_addresses, options.private_hostnames), (true, Some(false)));
+        assert_eq!((options.proxy_mode, options.scaling_group_name.as_deref()), (true, Some(GROUP)));
+        assert_eq!(options.v, 10);
+        // What does nothing here is said, each flag by its name; -logtostderr=true is what we do.
+        let warnings = options.warnings().join("\n");
+        for flag in ["-alsologtostderr", "-vmodule", "-stderrthreshold", "-log_dir", "-log_backtrace_at"] {
+            assert!(warnings.contains(flag), "{flag}: {warnings}");
+        }
+        assert!(!warnings.contains("-logtostderr"), "{warnings}");
+    }
+}
+
+#[test]
+fn a_flag_given_twice_counts_as_it_was_given_last_as_in_go() {
+    let options = parse(&["-v=2", "-proxy-mode", "-proxy-mode=false", "-v=10"].map(str::to_owned));
+    assert_eq!((options.v, options.proxy_mode), (10, false));
+}
+
+#[test]
+fn bools_take_the_words_of_go() {
+    let truths = ["", "=true", "=1", "=t", "=T", "=TRUE", "=True"];
+    let lies = ["=false", "=0", "=f", "=F", "=FALSE", "=False"];
+    let given = truths.map(|word| (word, true)).into_iter().chain(lies.map(|word| (word, false)));
+    for (word, expected) in given {
+        for dash in ["-", "--"] {
+            let options = parse(&[format!("{dash}private-addresses{word}"), format!("{dash}private-hostnames{word}")]);
+            assert_eq!((options.private_addresses, options.private_hostnames), (expected, Some(expected)), "{word}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_members_command_line_of_etcd_discovery_works_unchanged() {
+    let rig = discovery_rig("https");
+    rig.group(GROUP, 1);
+    let node = rig.launch(Some(GROUP)).unwrap();
+    let file = node.dir().join("sysconfig/etcd-discovery");
+    let run = exactly(&node, &format!("-environment-file={} -logtostderr -v=10", file.display())).await;
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let world = rig.cloud.now();
+    let (id, arn, ip) = (&node.instance, &world.groups[GROUP].arn, node.address);
+    let host = world.instance(id).unwrap().dns_name().unwrap();
+    let expected = format!(
+        "ETCD_ADVERTISE_CLIENT_URLS=https://{host}:2379\n\
+         ETCD_INITIAL_ADVERTISE_PEER_URLS=https://{host}:2380\n\
+         ETCD_INITIAL_CLUSTER={id}=https://{host}:2380\n\
+         ETCD_INITIAL_CLUSTER_STATE=new\n\
+         ETCD_INITIAL_CLUSTER_TOKEN={arn}\n\
+         ETCD_LISTEN_CLIENT_URLS=https://{ip}:2379\n\
+         ETCD_LISTEN_PEER_URLS=https://{ip}:2380\n\
+         ETCD_NAME={id}\n"
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+    assert_eq!(run.stdout, "");
+    assert!(run.stderr.lines().count() > 2 && run.stderr.lines().all(is_glog), "{}", run.stderr);
+    let saved = file.with_extension("observation.json");
+    assert!(saved.is_file(), "the observation is saved beside the file");
+}
+
+#[tokio::test]
+async fn f81_the_consumers_command_line_of_etcd_discovery_works_unchanged() {
+    let mut rig = discovery_rig("http");
+    let members = form(&rig, 1).await;
+    rig.setup.agent_environment.insert("ETCD_BOOTSTRAP_PRIVATE_ADDRESSES".into(), "true".into());
+    rig.group("consumers", 1);
+    let node = rig.launch(Some("consumers")).unwrap();
+    let file = node.dir().join("sysconfig/etcd-discovery");
+    let line = format!("-scaling-group-name={GROUP} -proxy-mode=true -environment-file={} -logtostderr -v=10", file.display());
+    let run = exactly(&node, &line).await;
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let url = format!("http://{}:2379", members[0].address);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("ETCDCTL_ENDPOINTS={url}\nETCD_ENDPOINTS={url}\n"));
+    assert!(run.stderr.lines().all(is_glog), "{}", run.stderr);
+    // For etcd 3.5 and older, the form that the old tool wrote.
+    let run = exactly(&node, &format!("{line} --proxy-style=v2 --etcd-peer-scheme=http")).await;
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let peer = format!("http://{}:2380", members[0].address);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("ETCD_INITIAL_CLUSTER=member-0={peer}\nETCD_PROXY=on\n"));
+}
+
+#[tokio::test]
+async fn f29_private_addresses_alone_switch_and_so_does_no_to_hostnames() {
+    let rig = discovery_rig("https");
+    rig.group(GROUP, 1);
+    let node = rig.launch(Some(GROUP)).unwrap();
+    let host = rig.cloud.now().instance(&node.instance).unwrap().dns_name().unwrap();
+    let address = node.address.to_string();
+    let cases = [
+        ("-private-addresses", &address),
+        ("-private-hostnames=false", &address),
+        ("-private-addresses=true -private-hostnames=false", &address),
+        ("-private-addresses=true -private-hostnames=true", &address),
+        ("-private-hostnames", &host),
+        ("-private-addresses=false", &host),
+    ];
+    for (flags, expected) in cases {
+        let run = exactly(&node, &format!("{flags} --dry-run --output=json")).await;
+        let file = json(&run)["file"].as_str().unwrap_or_else(|| panic!("{flags}: {}", run.stdout)).to_owned();
+        // One form for all of them.
+        for key in ["INITIAL_ADVERTISE_PEER_URLS=", "ADVERTISE_CLIENT_URLS=", &format!("INITIAL_CLUSTER={}=", node.instance)] {
+            assert!(file.contains(&format!("ETCD_{key}https://{expected}:")), "{flags}: {file}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn f58_variables_that_newer_etcds_ignore_are_warned_of_and_never_written() {
+    let mut rig = rig();
+    rig.group(GROUP, 1);
+    for name in ["ETCD_PROXY", "ETCD_DISCOVERY"] {
+        rig.setup.agent_environment.insert(name.into(), "on".into());
+    }
+    let node = rig.launch(Some(GROUP)).unwrap();
+    let run = node.agent("run", &["-log_dir=/tmp", "-vmodule=a=1"]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for name in ["ETCD_PROXY", "ETCD_DISCOVERY", "-log_dir", "-vmodule"] {
+        assert!(run.stderr.lines().any(|l| l.starts_with('W') && l.contains(name)), "{name}: {}", run.stderr);
+    }
+    let written = node.environment().unwrap().unwrap();
+    assert!(!written.contains_key("ETCD_PROXY") && !written.contains_key("ETCD_DISCOVERY"), "{written:?}");
+}
+
+// ---------------------------------------------------------------- what only looks
+
+#[tokio::test]
+async fn a_dry_run_explains_everything_and_does_nothing() {
+    let scene = Scene::new().await;
+    let disk = tree(scene.node.dir());
+    scene.rig.aws.forget_calls();
+    let report = dry_run(&scene.node).await;
+    assert_eq!(report["decision"], "add", "{report:#}");
+    assert!(report["reason"].get("joining").is_some(), "{report:#}");
+    let call = report["calls"][0].as_str().unwrap();
+    assert!(call.starts_with(&format!("MemberAdd http://{}:2380", scene.node.address)), "{call}");
+    assert_eq!((report["instances"].as_array().unwrap().len(), report["members"].as_array().unwrap().len()), (2, 1));
+    assert_eq!(report["file"], Value::Null, "what it would hold is known after the add");
+
+    let run = scene.node.agent("run", &["--dry-run"]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let member = &scene.member;
+    for words in [&member.instance, &member.address.to_string(), "decision", "add (joining)", "MemberAdd", "stays"] {
+        assert!(run.stdout.contains(words), "{words}: {}", run.stdout);
+    }
+    assert_eq!(tree(scene.node.dir()), disk, "nothing is written");
+    assert_eq!(scene.members().await, scene.before);
+    assert_eq!(scene.rig.aws.count(Action::CreateOrUpdateTags), 0);
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_very_file_that_the_run_writes() {
+    let (rig, node) = alone();
+    let disk = tree(node.dir());
+    let report = dry_run(&node).await;
+    assert_eq!((&report["decision"], &report["calls"]), (&"start".into(), &Value::Array(Vec::new())));
+    assert_eq!(tree(node.dir()), disk, "nothing is written");
+    let run = node.agent("run", &[]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(report["file"], fs::read_to_string(node.environment_file()).unwrap());
+    assert_eq!(rig.aws.count(Action::CreateOrUpdateTags), 0);
+}
+
+#[tokio::test]
+async fn explain_decides_the_saved_observation_as_the_run_did() {
+    let scene = Scene::new().await;
+    scene.rig.aws.inject(Action::DescribeInstances, Fault::Deny, Often::Always);
+    let (_lone_rig, lone) = alone();
+    for (node, code, decision, reason) in
+        [(&scene.node, 78, "wait", "ec2-blind"), (&lone, 0, "start", "founders-agree")]
+    {
+        let run = node.agent("run", &[]).await.unwrap();
+        assert_eq!(run.code, code, "{}", run.stderr);
+        let said = format!("decision={decision} reason={reason}");
+        assert!(run.stderr.contains(&said), "{}", run.stderr);
+        let saved = node.environment_file().with_extension("observation.json");
+        let saved = saved.display().to_string();
+        let explained = json(&exactly(node, &format!("explain {saved} --output=json")).await);
+        assert_eq!((&explained["decision"], explained["reason"].get(reason).is_some()), (&decision.into(), true));
+        let text = exactly(node, &format!("explain {saved}")).await;
+        assert!(text.stdout.contains(&format!("{decision} ({reason})")), "{}", text.stdout);
+    }
+    let run = exactly(&lone, "explain /nowhere/observation.json").await;
+    assert_eq!(run.code, 64, "{}", run.stderr);
+    assert!(run.stderr.contains("/nowhere/observation.json"), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn status_says_in_one_line_whether_the_cluster_is_sound() {
+    let scene = Scene::new().await;
+    let disk = tree(scene.node.dir());
+    let id = &scene.before.cluster_id;
+    let run = scene.node.agent("status", &["--output=json"]).await.unwrap();
+    assert_eq!(run.code, 75, "the group wants one more: {}", run.stdout);
+    let status = json(&run);
+    assert_eq!((&status["sound"], status["nodes"].as_array().unwrap().len()), (&false.into(), 2));
+
+    scene.rig.cloud.change(|world| world.set_desired(GROUP, 1));
+    let run = scene.node.agent("status", &["--output=json"]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stdout);
+    let status = json(&run);
+    assert_eq!(status["sound"], true);
+    let rows = status["nodes"].as_array().unwrap();
+    let member = rows.iter().find(|row| row["instance"] == scene.member.instance).unwrap();
+    let expected = [("lifecycle", "InService"), ("role", "leader"), ("health", "healthy")];
+    assert!(expected.iter().all(|(column, value)| member[column] == *value), "{member}");
+    assert_eq!(member["member"], format!("{:x}", scene.before.members[0].id));
+
+    let text = scene.node.agent("status", &[]).await.unwrap().stdout;
+    assert!(text.starts_with("instance") && text.trim_end().ends_with("1 of 1 members serve"), "{text}");
+    assert!(text.contains(&format!("sound: cluster {id}")), "{text}");
+    assert_eq!((tree(scene.node.dir()), scene.members().await), (disk, scene.before.clone()));
+}
+
+// ---------------------------------------------------------------- secrets
+
+#[tokio::test]
+async fn secrets_never_reach_a_log_or_a_file() {
+    let (rig, node) = alone();
+    let secrets = ["secret-of-the-fake", "session-token-of-the-fake", "AQAEA", "AWS4-HMAC"];
+    let quiet = async |what: &str, more: &[&str]| {
+        for format in ["glog", "json", "journald"] {
+            let format = format!("--log-format={format}");
+            let run = node.agent("run", &[&["-v=10", &format], more].concat()).await.unwrap();
+            assert!(run.stderr.lines().count() > 2, "{what}: it says something: {}", run.stderr);
+            let files = contents(node.dir());
+            for secret in secrets {
+                assert!(!run.stderr.contains(secret), "{what}: {secret} in {}", run.stderr);
+                assert!(!files.contains(secret), "{what}: {secret} on the disk");
+            }
+        }
+    };
+    quiet("a good run", &[]).await;
+    for fault in [Fault::Deny, Fault::Malform, Fault::Drop] {
+        rig.aws.inject_everywhere(&fault, Often::Always);
+        quiet(&format!("{fault:?}"), &[]).await;
+        rig.aws.heal();
+    }
+    let half = "{\"Code\":\"Success\",\"SecretAccessKey\":\"secret-of-the-fake\",\"Token\":\"session-token-of-the-fake\"";
+    for document in [half.to_owned(), format!("{half}}}"), format!("{half},\"Expiration\":7}}")] {
+        node.imds.answer(&format!("{CREDENTIALS}etcd-node"), 200, &document);
+        quiet(&document, &[]).await;
+    }
+}
+
+// ---------------------------------------------------------------- time
+
+/// Long beside what two busy cores take for a request, so that what waits for another is told from what does not.
+const DELAY: Duration = Duration::from_millis(400);
+
+#[tokio::test]
+async fn requests_that_do_not_need_each_other_are_made_at_the_same_time() {
+    let (rig, nodes) = group_of(3);
+    nodes[0].imds.inject(imds::Fault::Delay(DELAY));
+    rig.aws.inject_everywhere(&Fault::Delay(DELAY), Often::Always);
+    let peers: Vec<Peer> = nodes[1..].iter().map(|node| Peer::start(node.address, DELAY, |_| reply(404, ""))).collect();
+    let began = Instant::now();
+    let (told, run) = tokio::join!(watch(&nodes[0]), nodes[0].agent("run", &["--dry-run"]));
+    assert_eq!(run.unwrap().code, 0);
+
+    let is_identity = |path: &str| {
+        let meta = ["local-hostname", "ipv6", "autoscaling/target-lifecycle-state", "mac"];
+        path == IDENTITY || meta.iter().any(|name| path == format!("/latest/meta-data/{name}"))
+    };
+    let answered: Vec<Instant> = told.iter().filter(|(_, path)| is_identity(path)).map(|(at, _)| *at).take(5).collect();
+    assert_eq!(answered.len(), 5, "{told:?}");
+    assert!(spread(&answered) < DELAY, "the identity in one go, not in five: {told:?}");
+
+    let calls = rig.aws.calls();
+    let first_pass: Vec<&str> = calls.iter().take(3).map(|call| call.action.as_str()).collect();
+    assert_eq!(first_pass, READS.map(|(action, _)| action.name()));
+    let (started, ended) = (calls[0].at, calls[2].at + DELAY);
+    let asked: Vec<Instant> = peers.iter().flat_map(|peer| peer.seen().into_iter().take(3)).map(|(at, ..)| at).collect();
+    assert_eq!(asked.len(), 6);
+    assert!(spread(&asked) < DELAY, "all ports of all peers at once");
+    let first_asked = *asked.iter().min().unwrap();
+    assert!(first_asked >= ended && first_asked - ended < DELAY, "nothing waits that need not");
+
+    // The longest chain: token, mac, ranges; token, role, credentials; three calls of AWS. The sum: those, the four
+    // other paths, and six requests to peers.
+    let chain = first_asked - began;
+    let before = told.iter().filter(|(at, _)| *at < started).count();
+    assert!(before >= 10, "{told:?}");
+    assert!(chain < DELAY * u32::try_from(before).unwrap(), "{chain:?} for {before} answers and 3 calls of {DELAY:?} each");
+}
+
+fn spread(times: &[Instant]) -> Duration {
+    *times.iter().max().unwrap() - *times.iter().min().unwrap()
+}
+
+/// When the metadata service answered what, for two passes.
+async fn watch(node: &Node) -> Vec<(Instant, String)> {
+    let mut told = Vec::new();
+    let end = Instant::now() + DELAY * 12;
+    while Instant::now() < end {
+        let new = node.imds.exchanges().into_iter().skip(told.len()).collect::<Vec<_>>();
+        told.extend(new.into_iter().map(|exchange| (Instant::now(), exchange.path)));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    told
+}
+
+// ---------------------------------------------------------------- what tests are made of
+
+fn rig() -> Rig {
+    let mut rig = rig_with(find("target".as_ref()).expect("the tests need an etcd"));
+    // Long enough for several looks on a busy machine.
+    rig.setup.deadline = "2s".into();
+    rig
+}
+
+/// Instances of a group that wants them all; their machines are off.
+fn group_of(size: usize) -> (Rig, Vec<Node>) {
+    let rig = rig();
+    rig.group(GROUP, u32::try_from(size).unwrap());
+    let nodes = rig.launch_many(GROUP, size).unwrap();
+    (rig, nodes)
+}
+
+/// A group of one: but for what a test does to it, the node would create its cluster.
+fn alone() -> (Rig, Node) {
+    let (rig, mut nodes) = group_of(1);
+    (rig, nodes.remove(0))
+}
+
+/// A group of one whose etcd has run, and is off.
+async fn with_data() -> (Rig, Node) {
+    let mut rig = rig();
+    rig.setup.deadline = "30s".into();
+    let node = form(&rig, 1).await.remove(0);
+    node.shut_down().await;
+    (rig, node)
+}
+
+/// A formed cluster of one in a group that wants two, and the second instance, off and empty: but for what a test
+/// does to it, it would be added.
+struct Scene {
+    // In this order: nodes must not outlive their rig.
+    node: Node,
+    member: Node,
+    before: MemberList,
+    rig: Rig,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let rig = rig();
+        let member = form(&rig, 1).await.remove(0);
+        let before = rig.judge.members(member.address).await.unwrap();
+        rig.cloud.change(|world| world.set_desired(GROUP, 2));
+        let node = rig.launch(Some(GROUP)).unwrap();
+        Self { node, member, before, rig }
+    }
+
+    async fn members(&self) -> MemberList {
+        self.rig.judge.members(self.member.address).await.unwrap()
+    }
+
+    async fn refuses(&self, code: i32, words: &[&str]) {
+        self.refuses_with(&[], code, words).await;
+    }
+
+    async fn refuses_with(&self, more: &[&str], code: i32, words: &[&str]) {
+        refuses(&self.node, more, code, words).await;
+        assert_eq!(self.members().await, self.before, "nothing was sent to etcd");
+        assert_eq!(self.rig.aws.count(Action::CreateOrUpdateTags), self.tagged(), "nothing was tagged");
+    }
+
+    /// The member's own `ready` tags the group once.
+    fn tagged(&self) -> usize {
+        usize::from(!self.rig.cloud.now().groups[GROUP].tags.is_empty())
+    }
+}
+
+/// The agent ends with this code, says these words in its last error, and writes no environment file, nor touches one
+/// that is there. Returns the error.
+async fn refuses(node: &Node, more: &[&str], code: i32, words: &[&str]) -> String {
+    let file = node.environment_file();
+    let mut error = String::new();
+    for kept in [None, Some("KEPT=yes\n")] {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        match kept {
+            None => drop(fs::remove_file(&file)),
+            Some(text) => fs::write(&file, text).unwrap(),
+        }
+        let before = fs::metadata(&file).and_then(|file| file.modified()).ok();
+        let run = node.agent("run", more).await.unwrap();
+        assert_eq!(run.code, code, "{more:?}: {}", run.stderr);
+        error = error_of(&run);
+        for word in words {
+            assert!(error.contains(word), "{more:?}: '{word}' is not in: {error}");
+        }
+        assert_eq!(fs::read_to_string(&file).ok().as_deref(), kept, "{more:?}");
+        assert_eq!(fs::metadata(&file).and_then(|file| file.modified()).ok(), before, "{more:?}: not even touched");
+        assert_eq!(run.stdout, "", "stdout is for answers");
+    }
+    fs::remove_file(&file).unwrap();
+    error
+}
+
+/// What a person reads last: one line of the log, or the usage error.
+fn error_of(run: &Run) -> String {
+    let usage = || run.stderr.starts_with("error: ").then(|| run.stderr.clone());
+    let line = run.stderr.lines().next_back().filter(|line| line.starts_with('E')).map(str::to_owned);
+    line.or_else(usage).unwrap_or_else(|| panic!("no error: {}", run.stderr))
+}
+
+/// The agent lets etcd start with its own data: exit code 0 and a file that can only join.
+async fn starts(node: &Node, more: &[&str]) -> Run {
+    let _ = fs::remove_file(node.environment_file());
+    let run = node.agent("run", more).await.unwrap();
+    assert_eq!(run.code, 0, "{more:?}: {}", run.stderr);
+    let written = node.environment().unwrap().unwrap();
+    assert_eq!(written["ETCD_NAME"], node.instance);
+    assert_eq!(written["ETCD_INITIAL_CLUSTER_STATE"], "existing", "{written:?}");
+    run
+}
+
+async fn dry_run(node: &Node) -> Value {
+    json(&node.agent("run", &["--dry-run", "--output=json"]).await.unwrap())
+}
+
+fn json(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {} {}", run.stdout, run.stderr))
+}
+
+/// A rig whose agents get from their environment what a test must redirect, and nothing else: the command lines stay
+/// as they are.
+fn discovery_rig(scheme: &str) -> Rig {
+    let mut rig = rig();
+    let dir = rig.directory.path().display().to_string();
+    let variables = [
+        ("DATA_DIR", format!("{dir}/etcd")),
+        ("STATE_DIR", format!("{dir}/state")),
+        ("ETCD_CLIENT_SCHEMA", scheme.to_owned()),
+    ];
+    let variables = variables.map(|(name, value)| (format!("ETCD_BOOTSTRAP_{name}"), value));
+    rig.setup.agent_environment.extend(variables);
+    rig
+}
+
+async fn exactly(node: &Node, line: &str) -> Run {
+    let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    node.agent_exactly(&arguments).await.unwrap()
+}
+
+/// `I1121 08:44:00.123456   1234 decide.rs:42] message`
+fn is_glog(line: &str) -> bool {
+    let shape = "L0000 00:00:00.000000 ";
+    let fits = |(c, form): (char, char)| match form {
+        'L' => "IWEF".contains(c),
+        '0' => c.is_ascii_digit(),
+        other => c == other,
+    };
+    let head = line.len() > shape.len() && line.chars().zip(shape.chars()).all(fits);
+    let rest = line.get(shape.len()..).and_then(|rest| rest.split_once("] "));
+    let Some((place, _)) = rest.filter(|_| head) else { return false };
+    let mut words = place.split_whitespace();
+    let process = words.next().is_some_and(|id| id.parse::<u32>().is_ok());
+    let caller = words.next().and_then(|caller| caller.split_once(".rs:")).is_some_and(|(_, n)| n.parse::<u32>().is_ok());
+    process && caller && words.next().is_none()
+}
+
+/// Every file below a directory with its size and time.
+fn tree(dir: &Path) -> BTreeMap<PathBuf, (u64, std::time::SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            found.extend(tree(&entry.path()));
+        } else {
+            found.insert(entry.path(), (metadata.len(), metadata.modified().unwrap()));
+        }
+    }
+    found
+}
+
+/// All that is in the files below a directory.
+fn contents(dir: &Path) -> String {
+    let read = |path: PathBuf| fs::read(path).unwrap_or_default();
+    tree(dir).into_keys().map(|path| String::from_utf8_lossy(&read(path)).into_owned()).collect()
+}
+
+fn write_script(dir: &Path, name: &str, text: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Ports that accept and say nothing, as those of a forming or a frozen etcd; closed when dropped.
+fn silence(address: Ipv4Addr) -> [TcpListener; 2] {
+    [2379, 2380].map(|port| TcpListener::bind((address, port)).expect("the address is the test's own"))
+}
+
+/// A peer port that answers as a test says.
+struct Peer {
+    seen: Arc<Mutex<Vec<(Instant, String, String)>>>,
+    _server: http::Server,
+}
+
+impl Peer {
+    fn start(address: Ipv4Addr, delay: Duration, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        let seen: Arc<Mutex<Vec<(Instant, String, String)>>> = Arc::default();
+        let listener = TcpListener::bind((address, 2380)).expect("the address is the test's own");
+        let (record, answer) = (seen.clone(), Arc::new(answer));
+        let server = http::serve(listener, move |request: Request| {
+            record.lock().unwrap().push((Instant::now(), request.method, request.path.clone()));
+            let answer = answer.clone();
+            async move {
+                tokio::time::sleep(delay).await;
+                answer(&request.path)
+            }
+        });
+        Self { seen, _server: server.unwrap() }
+    }
+
+    /// When what was asked: time, method, path.
+    fn seen(&self) -> Vec<(Instant, String, String)> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn version() -> Answer {
+    reply(200, "{\"etcdserver\":\"3.6.6\",\"etcdcluster\":\"3.6.0\"}")
+}
+
+fn reply(status: u16, body: &str) -> Answer {
+    let headers = vec![("X-Etcd-Cluster-ID", "cdf818194e3a8c32".to_owned())];
+    Answer::Reply { status, content_type: "application/json", headers, body: body.to_owned() }
+}
+
+/// A certificate authority of a test's own.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    file: PathBuf,
+    dir: PathBuf,
+}
+
+impl Authority {
+    fn new(dir: &Path) -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let file = dir.join("ca.pem");
+        fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { issuer: rcgen::Issuer::new(params, key), file, dir: dir.to_owned() }
+    }
+
+    /// The files of a certificate for one host, valid until the end of a year, and of its key.
+    fn issue(&self, name: &str, host: &str, last_year: i32) -> (PathBuf, PathBuf) {
+        let mut params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let files = (self.dir.join(format!("{name}.pem")), self.dir.join(format!("{name}.key")));
+        fs::write(&files.0, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
+        fs::write(&files.1, key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+/// The options of one port, with its scheme; `port` is `peer-` or nothing.
+fn tls_options(port: &str, ca: &Path, cert: &Path, key: &Path) -> Vec<String> {
+    let scheme = if port.is_empty() { "--etcd-client-schema=https" } else { "--etcd-peer-scheme=https" };
+    let files = [("trusted-ca-file", ca), ("cert-file", cert), ("key-file", key)];
+    let files = files.map(|(option, file)| format!("--{port}{option}={}", file.display()));
+    [scheme.to_owned()].into_iter().chain(files).collect()
+}
+
+fn as_str(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}

@@ -1,0 +1,214 @@
+//! The main job against moto's server as the AWS API, so that our own fake is not the only judge of the calls. The
+//! group, its instances, their addresses and the replacement are moto's; only the metadata services are ours, and
+//! tell what moto's API tells.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::support::child::Child;
+use crate::support::cloud::{Cloud, Ec2State, Instance, Place};
+use crate::support::etcd::{Judge, built, until};
+use crate::support::ground::{Block, Directory};
+use crate::support::imds::{IDENTITY, Imds};
+use crate::support::node::{Event, Node, Programs, Setup};
+use crate::support::rig::addresses;
+
+/// moto takes a minute of a busy core to start, and is slow after that.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// moto knows real regions only.
+const REGION: &str = "eu-west-1";
+const ZONE: &str = "eu-west-1a";
+const GROUP: &str = "etcd-a";
+const SERVER: &str = "target/venv/bin/moto_server";
+
+#[tokio::test]
+async fn f20_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
+    if !Path::new(SERVER).is_file() {
+        assert!(std::env::var_os("CI").is_none(), "CI must have moto: tests/tools/install moto");
+        return eprintln!("skipped: there is no {SERVER}: tests/tools/install moto");
+    }
+    let moto = Moto::start().await;
+    let mut nodes: Vec<Node> = moto.launch_group(3).await.iter().map(|found| moto.machine(found)).collect();
+    nodes.iter().for_each(Node::boot);
+    let judge = Judge::new();
+    judge.whole_cluster(&addresses(&nodes), PATIENCE).await.unwrap();
+    let cluster = moto.one_cluster(&judge, &nodes).await;
+    let mut client = judge.client(&addresses(&nodes[1..])).await.unwrap();
+    client.put("kept", "safe", None).await.unwrap();
+    nodes[0].wait_for(PATIENCE, |event| matches!(event, Event::ReadyExited { code: 0 })).await.unwrap();
+
+    let dead = nodes.remove(0);
+    dead.cut_power().await;
+    dead.imds.unplug();
+    moto.terminate(&dead.instance).await;
+    let fresh = moto.instances().await.into_iter().filter(|found| found.state == "running");
+    let fresh: Vec<_> = fresh.filter(|found| nodes.iter().all(|node| node.instance != found.id)).collect();
+    assert_eq!(fresh.len(), 1, "moto replaces a terminated instance by itself: {fresh:?}");
+    nodes.push(moto.machine(&fresh[0]));
+    nodes[2].boot();
+    judge.whole_cluster(&addresses(&nodes), PATIENCE).await.unwrap();
+
+    assert_eq!(moto.one_cluster(&judge, &nodes).await, cluster);
+    let reply = client.get("kept", None).await.unwrap();
+    assert_eq!(reply.kvs().iter().map(|kv| kv.value()).collect::<Vec<_>>(), [b"safe"]);
+    let group = moto.ask("autoscaling", &[("Action", "DescribeAutoScalingGroups")]).await;
+    assert_eq!(values(&group, "Key"), ["etcd-bootstrap/cluster-id"]);
+    assert_eq!(values(&group, "Value"), [cluster], "moto has taken the tag of ready");
+}
+
+/// moto's server, on the ground of this test.
+struct Moto {
+    url: String,
+    http: reqwest::Client,
+    directory: Directory,
+    block: Block,
+    cloud: Cloud,
+    _server: Child,
+    /// Holds the block of addresses.
+    _claim: TcpListener,
+}
+
+/// What moto's EC2 tells of an instance.
+#[derive(Debug)]
+struct Found {
+    id: String,
+    address: Option<Ipv4Addr>,
+    dns_name: String,
+    state: String,
+}
+
+impl Moto {
+    async fn start() -> Self {
+        let (block, claim) = Block::claim().unwrap();
+        let directory = Directory::new().unwrap();
+        // Not the port of the claim: moto cannot take over a listener.
+        let (host, port) = (block.address(1).to_string(), "4567");
+        let mut command = Command::new(SERVER);
+        let log = std::fs::File::create(directory.path().join("moto.log")).unwrap();
+        command.args(["-H", &host, "-p", port]).stdout(log.try_clone().unwrap()).stderr(log);
+        let server = Child::spawn(command).unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let url = format!("http://{host}:{port}");
+        let cloud = Cloud::default();
+        let moto = Self { url, http, directory, block, cloud, _server: server, _claim: claim };
+        let up = until(PATIENCE, async || {
+            let answer = moto.http.get(format!("{}/moto-api/", moto.url)).send().await;
+            answer.map(|_| ()).map_err(|e| e.to_string())
+        });
+        up.await.unwrap();
+        moto
+    }
+
+    /// Makes a network inside the loopback range, so that its addresses can be bound here, and a group in it.
+    async fn launch_group(&self, size: usize) -> Vec<Found> {
+        let range = format!("{}/24", self.block.address(0));
+        let vpc = self.ask("ec2", &[("Action", "CreateVpc"), ("CidrBlock", &range)]).await;
+        let vpc = values(&vpc, "vpcId").remove(0);
+        let subnet = [("Action", "CreateSubnet"), ("VpcId", &vpc), ("CidrBlock", &range), ("AvailabilityZone", ZONE)];
+        let subnet = values(&self.ask("ec2", &subnet).await, "subnetId").remove(0);
+        let template = [
+            ("Action", "CreateLaunchTemplate"),
+            ("LaunchTemplateName", "etcd"),
+            ("LaunchTemplateData.ImageId", "ami-12345678"),
+            ("LaunchTemplateData.InstanceType", "t4g.small"),
+        ];
+        self.ask("ec2", &template).await;
+        let size = size.to_string();
+        let group = [
+            ("Action", "CreateAutoScalingGroup"),
+            ("AutoScalingGroupName", GROUP),
+            ("LaunchTemplate.LaunchTemplateName", "etcd"),
+            ("MinSize", "0"),
+            ("MaxSize", "9"),
+            ("DesiredCapacity", &size),
+            ("VPCZoneIdentifier", &subnet),
+        ];
+        self.ask("autoscaling", &group).await;
+        self.instances().await
+    }
+
+    /// Terminates an instance as Auto Scaling does: the group keeps its size.
+    async fn terminate(&self, instance: &str) {
+        let call = [
+            ("Action", "TerminateInstanceInAutoScalingGroup"),
+            ("InstanceId", instance),
+            ("ShouldDecrementDesiredCapacity", "false"),
+        ];
+        self.ask("autoscaling", &call).await;
+    }
+
+    async fn instances(&self) -> Vec<Found> {
+        let text = self.ask("ec2", &[("Action", "DescribeInstances")]).await;
+        let first = |part: &str, name: &str| values(part, name).into_iter().next().unwrap_or_default();
+        let found = text.split("<instanceId>").skip(1).map(|part| Found {
+            id: part.split('<').next().unwrap_or_default().to_owned(),
+            address: first(part, "privateIpAddress").parse().ok(),
+            dns_name: first(part, "privateDnsName"),
+            state: first(part, "name"),
+        });
+        found.collect()
+    }
+
+    /// The machine of one of moto's instances. Its metadata service is ours, what it tells is moto's.
+    fn machine(&self, found: &Found) -> Node {
+        let address = found.address.expect("a running instance has an address");
+        self.cloud.change(|world| {
+            world.instances.push(Instance {
+                id: found.id.clone(),
+                state: Ec2State::Running,
+                place: Some(Place { group: GROUP.into(), lifecycle: "InService".into(), target: "InService".into() }),
+                address: Some(address),
+                zone: ZONE.into(),
+                launched: SystemTime::now(),
+                known: true,
+            });
+        });
+        let imds = Imds::start(self.cloud.clone(), &found.id, address).unwrap();
+        let document = serde_json::json!({
+            "instanceId": found.id, "privateIp": address, "region": REGION, "availabilityZone": ZONE,
+        });
+        imds.answer(IDENTITY, 200, &document.to_string());
+        imds.answer("/latest/meta-data/local-hostname", 200, &found.dns_name);
+        let etcd = built("target".as_ref()).into_iter().rfind(|(version, _)| version.starts_with("3.6."));
+        let etcd = etcd.map(|(_, path)| path).or_else(|| crate::support::etcd::find("target".as_ref()).ok());
+        let programs =
+            Programs { agent: env!("CARGO_BIN_EXE_etcd-bootstrap").into(), etcd: etcd.expect("the tests need an etcd") };
+        let place = (found.id.clone(), address);
+        Node::new(&programs, &Setup::default(), place, imds, &self.url, self.directory.path()).unwrap()
+    }
+
+    async fn one_cluster(&self, judge: &Judge, nodes: &[Node]) -> String {
+        let mut ids: Vec<String> = judge.cluster_ids(&addresses(nodes)).await.into_iter().collect();
+        assert_eq!(ids.len(), 1, "one cluster: {ids:?}");
+        ids.pop().unwrap()
+    }
+
+    /// One call of a query API. moto reads the service and the region from the signature's scope and checks no more.
+    async fn ask(&self, service: &str, parameters: &[(&str, &str)]) -> String {
+        let version = if service == "ec2" { "2016-11-15" } else { "2011-01-01" };
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("Version", version)
+            .extend_pairs(parameters)
+            .finish();
+        let scope = format!("AWS4-HMAC-SHA256 Credential=test/20261121/{REGION}/{service}/aws4_request");
+        let call = self
+            .http
+            .post(&self.url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("authorization", format!("{scope}, SignedHeaders=host, Signature=0"))
+            .body(body);
+        let reply = call.send().await.unwrap();
+        let (status, text) = (reply.status(), reply.text().await.unwrap());
+        assert!(status.is_success(), "{parameters:?}: {status}: {text}");
+        text
+    }
+}
+
+/// The texts of all elements of that name.
+fn values(xml: &str, name: &str) -> Vec<String> {
+    let parts = xml.split(&format!("<{name}>")).skip(1).map(|part| part.split('<').next());
+    parts.map(|text| text.unwrap_or_default().trim().to_owned()).collect()
+}
