@@ -265,7 +265,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     }
     if let Some(file) = std::env::var_os("ETCD_CONFIG_FILE") {
         let file = file.to_string_lossy().into_owned();
-        let ignored = format!("ETCD_CONFIG_FILE={file} is set: unset it, etcd ignores every other variable when it reads a file");
+        let ignored =
+            format!("ETCD_CONFIG_FILE={file} is set: unset it, etcd ignores every other variable when it reads a file");
         return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, ignored));
     }
     Ok(cli)

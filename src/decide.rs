@@ -692,14 +692,11 @@ fn nobody_serves(o: &Observation) -> Reason {
 }
 
 /// The published voters' client URLs, less those of instances that are gone: a consumer must not wait for the next
-/// member to prune them. Should that leave nothing, the list is taken as it is.
+/// member to prune them.
 fn endpoints(o: &Observation, list: &[Member]) -> Vec<MemberUrl> {
-    let urls = |keep: &dyn Fn(&&Member) -> bool| -> BTreeSet<MemberUrl> {
-        list.iter().filter(|m| !m.learner).filter(keep).flat_map(|m| m.client_urls.iter().cloned()).collect()
-    };
-    let living = urls(&|m| !has_left(o, m));
-    let endpoints = if living.is_empty() { urls(&|_| true) } else { living };
-    endpoints.into_iter().collect()
+    let living = list.iter().filter(|m| !m.learner && !has_left(o, m));
+    let urls: BTreeSet<&MemberUrl> = living.flat_map(|m| &m.client_urls).collect();
+    urls.into_iter().cloned().collect()
 }
 
 fn has_left(o: &Observation, m: &Member) -> bool {

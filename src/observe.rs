@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::disk;
 use crate::model::{
-    Absence, Before, Blind, BlindKind, ClientView, Ec2, Group, Identity, InstanceId, MemberUrl, Observation, OwnData,
-    PeerAnswer, Policy, Probe, Role, Seen, Statement,
+    Absence, Before, Blind, BlindKind, ClientView, Ec2, Group, Identity, Instance, InstanceId, Member, MemberUrl,
+    Observation, OwnData, PeerAnswer, Policy, Probe, Role, Seen, Statement,
 };
 use crate::remote::{aws, etcd, imds, peer};
 use crate::tls::Tls;
@@ -224,7 +224,13 @@ impl Observer {
         let mut probes = self.probe_all(targets, said).await;
         if policy.role == Role::Member {
             let asked: BTreeSet<MemberUrl> = probes.iter().map(|probe| probe.url.clone()).collect();
-            let listed: BTreeSet<MemberUrl> = probes.iter().flat_map(listed_urls).collect();
+            // The address of a terminated instance answers nobody, and waiting for that costs a second a pass.
+            let terminated = |m: &&Member| {
+                let instance = InstanceId::from_member_name(&m.name);
+                instance.is_some_and(|id| ec2.ok().is_some_and(|ec2| ec2.found.get(&id).is_some_and(is_terminated)))
+            };
+            let listed = probes.iter().flat_map(listed_members).filter(|m| !terminated(m));
+            let listed: BTreeSet<MemberUrl> = listed.flat_map(|m| m.peer_urls.iter().cloned()).collect();
             let further = listed.difference(&asked).filter(|url| !mine(url)).map(|url| (None, url.clone()));
             probes.extend(self.probe_all(further.collect(), said).await);
         }
@@ -279,13 +285,17 @@ fn targets(policy: &Policy, group: &Seen<Group>, ec2: &Seen<Ec2>) -> Vec<(Option
     let in_group = group.instances.iter().filter(|(_, state)| !state.starts_with("Warmed"));
     in_group
         .filter_map(|(id, _)| {
-            let instance = ec2.found.get(id).filter(|i| !matches!(i.state.as_str(), "terminated" | "stopped"))?;
+            let instance = ec2.found.get(id).filter(|i| !is_terminated(i) && i.state != "stopped")?;
             Some((Some(id.clone()), policy.peer_url(&instance.addresses)?))
         })
         .collect()
 }
 
-fn listed_urls(probe: &Probe) -> Vec<MemberUrl> {
+fn is_terminated(instance: &Instance) -> bool {
+    instance.state == "terminated"
+}
+
+fn listed_members(probe: &Probe) -> impl Iterator<Item = &Member> {
     let local = match &probe.peer {
         PeerAnswer::Member(view) => view.members.as_slice(),
         PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => &[],
@@ -294,7 +304,7 @@ fn listed_urls(probe: &Probe) -> Vec<MemberUrl> {
         Some(Ok(view)) => view.quorum_list.ok().map(Vec::as_slice).unwrap_or_default(),
         Some(Err(_)) | None => &[],
     };
-    local.iter().chain(confirmed).flat_map(|m| m.peer_urls.iter().cloned()).collect()
+    local.iter().chain(confirmed)
 }
 
 /// The time to the millisecond, as a saved observation keeps it: decided again, it must give the same.

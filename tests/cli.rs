@@ -17,7 +17,7 @@ use crate::support::cloud::World;
 use crate::support::etcd::{MemberList, find};
 use crate::support::http::{self, Answer, Request};
 use crate::support::imds::{self, CREDENTIALS, IDENTITY};
-use crate::support::node::{Node, Run};
+use crate::support::node::{Event, Node, Run};
 use crate::support::rig::Rig;
 
 const GROUP: &str = "etcd-a";
@@ -77,7 +77,7 @@ async fn f62_f63_f64_metadata_that_does_not_answer_is_unavailable() {
     node.imds.heal();
     node.imds.inject(imds::Fault::Fail(u32::MAX));
     refuses(&node, &[], 69, &["instance metadata"]).await;
-    node.imds.unplug();
+    node.imds.unplug().await;
     let error = refuses(&node, &[], 69, &["instance metadata", "refused", "is this an EC2 instance"]).await;
     assert!(!error.contains("version 2"), "no wrong hint: {error}");
 }
@@ -268,6 +268,7 @@ async fn f03_f60_a_peer_that_cannot_be_understood_is_no_absence() {
         let error = refuses(&nodes[0], &[], 75, &[named, word]).await;
         let asked = peer.seen();
         assert!(!asked.is_empty() && asked.iter().all(|(_, method, _)| method == "GET"), "{what}: {error} {asked:?}");
+        peer.stop().await;
     }
 }
 
@@ -326,7 +327,9 @@ async fn f80_a_certificate_that_the_others_refuse_keeps_the_node_out_before_the_
     rig.setup.deadline = "2s".into();
     let node = rig.launch(Some(GROUP)).unwrap();
     let own = node.address.to_string();
-    for (host, until, word) in [(own.as_str(), 2021, "expired"), ("127.0.0.99", 2099, "not valid for"), ("a.b", 2099, "not valid for")] {
+    for (host, until, word) in
+        [(own.as_str(), 2021, "expired"), ("127.0.0.99", 2099, "not valid for"), ("a.b", 2099, "not valid for")]
+    {
         let (cert, key) = ca.issue("node", host, until);
         let arguments = tls_options("peer-", &ca.file, &cert, &key);
         refuses(&node, &as_str(&arguments), 78, &["own certificate", &own, word]).await;
@@ -426,7 +429,7 @@ async fn f51_a_node_with_data_starts_without_metadata() {
     }
     node.imds.answer(IDENTITY, 200, "{");
     starts(&node, &[]).await;
-    node.imds.unplug();
+    node.imds.unplug().await;
     starts(&node, &[]).await;
 }
 
@@ -499,10 +502,8 @@ fn parse(arguments: &[String]) -> cli::Options {
 
 #[test]
 fn every_flag_of_etcd_discovery_works_with_one_dash_and_with_two() {
-    let forms: [fn(&str, &str) -> Vec<String>; 2] = [
-        |flag, value| vec![format!("-{flag}={value}")],
-        |flag, value| vec![format!("--{flag}={value}")],
-    ];
+    let forms: [fn(&str, &str) -> Vec<String>; 2] =
+        [|flag, value| vec![format!("-{flag}={value}")], |flag, value| vec![format!("--{flag}={value}")]];
     let lines = forms.map(|form| FLAGS.iter().flat_map(|(flag, value)| form(flag, value)).collect::<Vec<_>>());
     // Go's flag package takes a value as the next argument too, but for those of a bool.
     let bools = ["private-addresses", "private-hostnames", "proxy-mode", "logtostderr", "alsologtostderr"];
@@ -583,7 +584,8 @@ async fn f81_the_consumers_command_line_of_etcd_discovery_works_unchanged() {
     rig.group("consumers", 1);
     let node = rig.launch(Some("consumers")).unwrap();
     let file = node.dir().join("sysconfig/etcd-discovery");
-    let line = format!("-scaling-group-name={GROUP} -proxy-mode=true -environment-file={} -logtostderr -v=10", file.display());
+    let line =
+        format!("-scaling-group-name={GROUP} -proxy-mode=true -environment-file={} -logtostderr -v=10", file.display());
     let run = exactly(&node, &line).await;
     assert_eq!(run.code, 0, "{}", run.stderr);
     let url = format!("http://{}:2379", members[0].address);
@@ -615,7 +617,9 @@ async fn f29_private_addresses_alone_switch_and_so_does_no_to_hostnames() {
         let run = exactly(&node, &format!("{flags} --dry-run --output=json")).await;
         let file = json(&run)["file"].as_str().unwrap_or_else(|| panic!("{flags}: {}", run.stdout)).to_owned();
         // One form for all of them.
-        for key in ["INITIAL_ADVERTISE_PEER_URLS=", "ADVERTISE_CLIENT_URLS=", &format!("INITIAL_CLUSTER={}=", node.instance)] {
+        for key in
+            ["INITIAL_ADVERTISE_PEER_URLS=", "ADVERTISE_CLIENT_URLS=", &format!("INITIAL_CLUSTER={}=", node.instance)]
+        {
             assert!(file.contains(&format!("ETCD_{key}https://{expected}:")), "{flags}: {file}");
         }
     }
@@ -644,7 +648,6 @@ async fn f58_variables_that_newer_etcds_ignore_are_warned_of_and_never_written()
 async fn a_dry_run_explains_everything_and_does_nothing() {
     let scene = Scene::new().await;
     let disk = tree(scene.node.dir());
-    scene.rig.aws.forget_calls();
     let report = dry_run(&scene.node).await;
     assert_eq!(report["decision"], "add", "{report:#}");
     assert!(report["reason"].get("joining").is_some(), "{report:#}");
@@ -752,7 +755,8 @@ async fn secrets_never_reach_a_log_or_a_file() {
         quiet(&format!("{fault:?}"), &[]).await;
         rig.aws.heal();
     }
-    let half = "{\"Code\":\"Success\",\"SecretAccessKey\":\"secret-of-the-fake\",\"Token\":\"session-token-of-the-fake\"";
+    let half =
+        "{\"Code\":\"Success\",\"SecretAccessKey\":\"secret-of-the-fake\",\"Token\":\"session-token-of-the-fake\"";
     for document in [half.to_owned(), format!("{half}}}"), format!("{half},\"Expiration\":7}}")] {
         node.imds.answer(&format!("{CREDENTIALS}etcd-node"), 200, &document);
         quiet(&document, &[]).await;
@@ -771,7 +775,7 @@ async fn requests_that_do_not_need_each_other_are_made_at_the_same_time() {
     rig.aws.inject_everywhere(&Fault::Delay(DELAY), Often::Always);
     let peers: Vec<Peer> = nodes[1..].iter().map(|node| Peer::start(node.address, DELAY, |_| reply(404, ""))).collect();
     let began = Instant::now();
-    let (told, run) = tokio::join!(watch(&nodes[0]), nodes[0].agent("run", &["--dry-run"]));
+    let (told, run) = tokio::join!(watch(&nodes[0]), nodes[0].agent("run", &["--dry-run", "--deadline=60s"]));
     assert_eq!(run.unwrap().code, 0);
 
     let is_identity = |path: &str| {
@@ -786,7 +790,8 @@ async fn requests_that_do_not_need_each_other_are_made_at_the_same_time() {
     let first_pass: Vec<&str> = calls.iter().take(3).map(|call| call.action.as_str()).collect();
     assert_eq!(first_pass, READS.map(|(action, _)| action.name()));
     let (started, ended) = (calls[0].at, calls[2].at + DELAY);
-    let asked: Vec<Instant> = peers.iter().flat_map(|peer| peer.seen().into_iter().take(3)).map(|(at, ..)| at).collect();
+    let asked: Vec<Instant> =
+        peers.iter().flat_map(|peer| peer.seen().into_iter().take(3)).map(|(at, ..)| at).collect();
     assert_eq!(asked.len(), 6);
     assert!(spread(&asked) < DELAY, "all ports of all peers at once");
     let first_asked = *asked.iter().min().unwrap();
@@ -797,7 +802,10 @@ async fn requests_that_do_not_need_each_other_are_made_at_the_same_time() {
     let chain = first_asked - began;
     let before = told.iter().filter(|(at, _)| *at < started).count();
     assert!(before >= 10, "{told:?}");
-    assert!(chain < DELAY * u32::try_from(before).unwrap(), "{chain:?} for {before} answers and 3 calls of {DELAY:?} each");
+    assert!(
+        chain < DELAY * u32::try_from(before).unwrap(),
+        "{chain:?} for {before} answers and 3 calls of {DELAY:?} each"
+    );
 }
 
 fn spread(times: &[Instant]) -> Duration {
@@ -862,6 +870,10 @@ impl Scene {
     async fn new() -> Self {
         let rig = rig();
         let member = form(&rig, 1).await.remove(0);
+        // Its `ready` tags the group; from here on nobody may.
+        let is_ready = |event: &Event| matches!(event, Event::ReadyExited { code: 0 });
+        member.wait_for(Duration::from_secs(60), is_ready).await.unwrap();
+        rig.aws.forget_calls();
         let before = rig.judge.members(member.address).await.unwrap();
         rig.cloud.change(|world| world.set_desired(GROUP, 2));
         let node = rig.launch(Some(GROUP)).unwrap();
@@ -879,12 +891,7 @@ impl Scene {
     async fn refuses_with(&self, more: &[&str], code: i32, words: &[&str]) {
         refuses(&self.node, more, code, words).await;
         assert_eq!(self.members().await, self.before, "nothing was sent to etcd");
-        assert_eq!(self.rig.aws.count(Action::CreateOrUpdateTags), self.tagged(), "nothing was tagged");
-    }
-
-    /// The member's own `ready` tags the group once.
-    fn tagged(&self) -> usize {
-        usize::from(!self.rig.cloud.now().groups[GROUP].tags.is_empty())
+        assert_eq!(self.rig.aws.count(Action::CreateOrUpdateTags), 0, "nothing was tagged");
     }
 }
 
@@ -973,7 +980,8 @@ fn is_glog(line: &str) -> bool {
     let Some((place, _)) = rest.filter(|_| head) else { return false };
     let mut words = place.split_whitespace();
     let process = words.next().is_some_and(|id| id.parse::<u32>().is_ok());
-    let caller = words.next().and_then(|caller| caller.split_once(".rs:")).is_some_and(|(_, n)| n.parse::<u32>().is_ok());
+    let caller =
+        words.next().and_then(|caller| caller.split_once(".rs:")).is_some_and(|(_, n)| n.parse::<u32>().is_ok());
     process && caller && words.next().is_none()
 }
 
@@ -1013,7 +1021,7 @@ fn silence(address: Ipv4Addr) -> [TcpListener; 2] {
 /// A peer port that answers as a test says.
 struct Peer {
     seen: Arc<Mutex<Vec<(Instant, String, String)>>>,
-    _server: http::Server,
+    server: http::Server,
 }
 
 impl Peer {
@@ -1029,7 +1037,12 @@ impl Peer {
                 answer(&request.path)
             }
         });
-        Self { seen, _server: server.unwrap() }
+        Self { seen, server: server.unwrap() }
+    }
+
+    /// Gives the port free.
+    async fn stop(self) {
+        self.server.close().await;
     }
 
     /// When what was asked: time, method, path.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that the table's third column is about, by the name that it gives them.
-const CRATES: [(&str, &str); 12] = [
+const CRATES: [(&str, &str); 14] = [
     ("aws_config", "aws"),
     ("aws_sdk_autoscaling", "aws"),
     ("aws_sdk_ec2", "aws"),
@@ -15,9 +15,11 @@ const CRATES: [(&str, &str); 12] = [
     ("hyper_util", "hyper"),
     ("reqwest", "reqwest"),
     ("rustls", "rustls"),
+    ("rustls_native_certs", "rustls"),
     ("tokio", "tokio"),
     ("tokio_rustls", "rustls"),
     ("tracing", "tracing"),
+    ("tracing_subscriber", "tracing"),
 ];
 
 #[derive(Debug, PartialEq, Eq)]
@@ -45,8 +47,7 @@ fn no_two_rooms_import_each_other() {
         while let Some(via) = next.pop() {
             next.extend(code[&via].imports.iter().filter(|room| reached.insert((*room).clone())).cloned());
         }
-        let known = room.starts_with("remote/peer") || *room == "founder";
-        assert!(known || !reached.contains(room), "{room} imports itself by way of others: {reached:?}");
+        assert!(!reached.contains(room), "{room} imports itself by way of others: {reached:?}");
     }
 }
 
@@ -62,8 +63,8 @@ fn decide_and_model_are_fenced() {
 #[test]
 fn f49_nothing_but_write_deletes_anything() {
     for (room, text) in rooms() {
-        let deletes = ["remove_file", "remove_dir", "unlink", "truncate("].iter().any(|call| text.contains(call));
-        assert!(!deletes || room == "write", "src/{room}.rs deletes or cuts files");
+        let deletes = ["remove_file", "remove_dir"].iter().any(|call| text.contains(call));
+        assert!(!deletes || room == "write", "src/{room}.rs deletes files");
     }
 }
 
@@ -157,7 +158,6 @@ fn row(room: &str, text: &str, rooms: &BTreeSet<String>) -> Row {
     }
     let used = CRATES.iter().filter(|(name, _)| !roots(text, name).is_empty());
     let crates = used.map(|(_, column)| (*column).to_owned()).collect();
-    // An SDK's HTTP client is told which certificates to trust: rustls by another name.
     Row { imports, crates }
 }
 

@@ -12,4 +12,8 @@ mod fakes;
 mod e2e;
 // The main job with another judge of the AWS calls.
 mod moto;
+// The documents, the units and the Ignition sources, against the code.
+mod docs;
+// Who imports whom, against ARCHITECTURE.md.
+mod layers;
 mod support;

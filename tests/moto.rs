@@ -41,7 +41,7 @@ async fn f20_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
 
     let dead = nodes.remove(0);
     dead.cut_power().await;
-    dead.imds.unplug();
+    dead.imds.unplug().await;
     moto.terminate(&dead.instance).await;
     let fresh = moto.instances().await.into_iter().filter(|found| found.state == "running");
     let fresh: Vec<_> = fresh.filter(|found| nodes.iter().all(|node| node.instance != found.id)).collect();
@@ -174,8 +174,10 @@ impl Moto {
         imds.answer("/latest/meta-data/local-hostname", 200, &found.dns_name);
         let etcd = built("target".as_ref()).into_iter().rfind(|(version, _)| version.starts_with("3.6."));
         let etcd = etcd.map(|(_, path)| path).or_else(|| crate::support::etcd::find("target".as_ref()).ok());
-        let programs =
-            Programs { agent: env!("CARGO_BIN_EXE_etcd-bootstrap").into(), etcd: etcd.expect("the tests need an etcd") };
+        let programs = Programs {
+            agent: env!("CARGO_BIN_EXE_etcd-bootstrap").into(),
+            etcd: etcd.expect("the tests need an etcd"),
+        };
         let place = (found.id.clone(), address);
         Node::new(&programs, &Setup::default(), place, imds, &self.url, self.directory.path()).unwrap()
     }
@@ -209,6 +211,7 @@ impl Moto {
 
 /// The texts of all elements of that name.
 fn values(xml: &str, name: &str) -> Vec<String> {
-    let parts = xml.split(&format!("<{name}>")).skip(1).map(|part| part.split('<').next());
-    parts.map(|text| text.unwrap_or_default().trim().to_owned()).collect()
+    let start = format!("<{name}>");
+    let texts = xml.split(&start).skip(1).filter_map(|part| part.split('<').next());
+    texts.map(|text| text.trim().to_owned()).collect()
 }

@@ -106,7 +106,9 @@ fn classify(path: &str, error: &ImdsError) -> Blind {
     } else if lower.contains("timed out") || lower.contains("timeout") {
         // A container adds a hop, and the token's packet has a hop limit of 1 by default (F63).
         (BlindKind::Unreachable, "; in a container the instance needs HttpPutResponseHopLimit 2 or host networking")
-    } else if matches!(error, ImdsError::FailedToLoadToken(_)) && !lower.contains("refused") {
+    } else if lower.contains("connect error") {
+        (BlindKind::Unreachable, "; is this an EC2 instance, with its metadata service on and nothing in its way?")
+    } else if matches!(error, ImdsError::FailedToLoadToken(_)) {
         (BlindKind::Unreachable, "; only version 2 of the service (with a token) is used")
     } else {
         (BlindKind::Unreachable, "")
