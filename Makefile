@@ -63,4 +63,5 @@ bench: dist ## size, start-up time and the sandbox's numbers
 		start=$$(date +%s%N); $(dist) --help >/dev/null; echo "--help $$(( ($$(date +%s%N) - start) / 1000 )) microseconds"; \
 	done
 	@tests/tools/install etcd
-	cargo run --release --example sandbox -- --runs 20
+	cargo run --release --example sandbox -- --nodes 5 --runs 20
+	cargo run --release --example sandbox -- --nodes 5 --runs 3 --skew 3s

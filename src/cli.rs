@@ -89,7 +89,7 @@ pub struct Options {
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_WAL_DIR", value_name = "PATH")]
     pub wal_dir: Option<PathBuf>,
 
-    /// Where the last identity and observation are kept across reboots
+    /// Where the identity is kept across reboots, for a node with data whose metadata is unreachable
     #[arg(
         long,
         global = true,

@@ -10,15 +10,16 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Absence, Action, Before, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2, FounderEntry,
+    Absence, Action, After, Before, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2, FounderEntry,
     Founding, Group, Identity, InitialCluster, Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl, Observation,
     OwnData, PeerAnswer, PeerView, Policy, Probe, Proof, Reason, Role, Seen, Standing, Start, Statement,
     render_initial_cluster,
 };
 
-/// Founders' etcds that start in the same instant ask each other while none serves yet, and wait one second a peer;
-/// this much between two starts removes it. Measured by `make bench`; etcd's side is cluster_util.go:41-66 (v3.7.1).
-pub const FOUNDER_SKEW: Duration = Duration::from_millis(50);
+/// Founders' etcds that start in the same instant ask each other while none serves yet, and wait one second a peer
+/// (cluster_util.go:41-66, v3.7.1). So each waits until the one before it in the list serves, which takes an etcd some
+/// 0.1 s on an idle disk, and at most this long for each one before it.
+const FOUNDER_TURN: Duration = Duration::from_millis(300);
 
 /// How long a member whose instance EC2 has forgotten must have been silent. It has to outlast the lag of EC2's own
 /// reads ("eventual consistency", EC2 developer guide), which is seconds; the instance is unknown to two APIs already.
@@ -162,9 +163,8 @@ fn adopt(o: &Observation, view: &PeerView, me: &Identity, mut start: Start) -> D
     if let Some(aside) = clear_backend(o) {
         return aside;
     }
-    start.initial_cluster = initial_cluster_of(&view.members, row, &mut start);
-    start.state = ClusterState::New;
-    Decision { action: Action::Start(start), reason: Reason::AdoptForming { cluster: view.cluster_id } }
+    let founders = initial_cluster_of(&view.members, row, &mut start);
+    start_new(start, founders, Reason::AdoptForming { cluster: view.cluster_id })
 }
 
 /// Creates a cluster by agreement in words, never by the absence of answers (F02, F03, F07).
@@ -184,11 +184,16 @@ fn found(o: &Observation, p: &Policy, me: &Identity, start: Start) -> Decision {
 }
 
 fn start_new(mut start: Start, founders: Vec<(String, MemberUrl)>, reason: Reason) -> Decision {
-    let place = founders.iter().position(|(name, _)| *name == start.name.to_string()).unwrap_or(0);
-    start.hold = FOUNDER_SKEW * u32::try_from(place).unwrap_or(0);
+    start.after = predecessor(&founders, &start.name);
     start.state = ClusterState::New;
     start.initial_cluster = founders;
     Decision { action: Action::Start(start), reason }
+}
+
+fn predecessor(founders: &[(String, MemberUrl)], own: &InstanceId) -> Option<After> {
+    let place = founders.iter().position(|(name, _)| name == own.as_str())?;
+    let (_, peer_url) = founders.get(place.checked_sub(1)?)?;
+    Some(After { peer_url: peer_url.clone(), at_most: FOUNDER_TURN * u32::try_from(place).unwrap_or(1) })
 }
 
 /// The initial cluster that this group asks for, sorted by instance id, when the group is settled (F02, F06, F71).
@@ -833,7 +838,7 @@ fn starting_point(o: &Observation, me: &Identity, p: &Policy) -> Option<Start> {
         peer_url: p.peer_url(&me.addresses)?,
         client_url: p.client_url(&me.addresses)?,
         listen: me.addresses.ip()?,
-        hold: Duration::ZERO,
+        after: None,
     })
 }
 

@@ -39,6 +39,10 @@ async fn carry_out(cli: Cli) -> Exit {
     };
     match command {
         Some(Command::Status) => show::status(&setup, output).await,
+        Some(Command::Ready) if dry_run => {
+            tracing::info!("a dry run makes nothing ready");
+            Exit::Done
+        }
         Some(Command::Ready) => ready::ready(&setup).await,
         Some(Command::Run) | None if dry_run => show::dry_run(&setup, output).await,
         Some(Command::Run | Command::Explain { .. }) | None => run::run(&setup).await,

@@ -589,8 +589,17 @@ pub struct Start {
     pub client_url: MemberUrl,
     /// The address that etcd listens on.
     pub listen: IpAddr,
-    /// How long to wait before the file is written, so that founders start one after another.
-    pub hold: Duration,
+    /// The founder whose etcd should serve before the file is written, so that founders start one after another;
+    /// None for the first, and for all who join.
+    pub after: Option<After>,
+}
+
+/// A founder's predecessor in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    pub peer_url: MemberUrl,
+    /// It is not waited for longer: a founder that never starts must not keep the others.
+    pub at_most: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

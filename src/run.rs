@@ -17,8 +17,8 @@ use crate::decide::{decide, remember, statement};
 use crate::environment;
 use crate::founder::Listener;
 use crate::model::{
-    Action, Before, Decision, Identity, MemberUrl, Observation, OwnData, Policy, Reason, Role, Scheme, Seen, Start,
-    Statement,
+    Action, After, Before, Decision, Identity, MemberUrl, Observation, OwnData, PeerAnswer, Policy, Reason, Role,
+    Scheme, Seen, Start, Statement,
 };
 use crate::observe::{Freshness, Observer, Own, Places};
 use crate::reason::Exit;
@@ -29,6 +29,9 @@ use crate::write;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// After a minute of waiting nobody minds a second.
 const LOOK_AGAIN_LATE: Duration = Duration::from_secs(1);
+
+/// A founder's turn is a matter of tens of milliseconds.
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// AWS is asked again after this long at first, twice as long each time, and at most after the last: seven nodes that
 /// wait for hours then make four calls a second at most, well below EC2's refill of 20 a second.
@@ -208,8 +211,7 @@ impl<'a> Run<'a> {
     }
 
     async fn start(&mut self, observation: &Observation, start: &Start) -> Next {
-        // The port stays open meanwhile: the etcds that start first get their 404 at once.
-        tokio::time::sleep(start.hold).await;
+        self.wait_for_turn(start).await;
         let options = &self.setup.options;
         let variables = environment::of_member(start, options);
         let written = write::render(&variables)
@@ -227,6 +229,20 @@ impl<'a> Run<'a> {
             "etcd may start"
         );
         Next::End(Exit::Done)
+    }
+
+    /// Waits until the founder before this one serves. The own port stays open meanwhile: etcds that start first ask
+    /// here too, and get their 404 at once.
+    async fn wait_for_turn(&self, start: &Start) {
+        let Some(After { peer_url, at_most }) = &start.after else { return };
+        let serves = async {
+            while !matches!(self.observer.ask_peer(peer_url).await, PeerAnswer::Member(_)) {
+                tokio::time::sleep(TURN_PAUSE).await;
+            }
+        };
+        let waited = Instant::now();
+        let served = tokio::time::timeout(*at_most, serves).await.is_ok();
+        debug!(%peer_url, served, waited = ?waited.elapsed(), "waited for the founder before this one");
     }
 
     fn follow(&self, endpoints: &[MemberUrl]) -> Exit {
@@ -340,7 +356,10 @@ impl<'a> Run<'a> {
         }
         match &self.last {
             Some(decision) => fail_for(&decision.reason),
-            None => fail("the deadline came before the first look was over"),
+            None => {
+                error!("the deadline came before the first look was over: AWS or the metadata did not answer in time");
+                Exit::Unavailable
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use etcd_bootstrap::decide::{FOUNDER_SKEW, decide, remember, statement};
+use etcd_bootstrap::decide::{decide, remember, statement};
 use etcd_bootstrap::model::{
     Absence, Action, AddressForm, Addresses, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2,
     FounderEntry, Founding, Group, Identity, InitialCluster, Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl,
@@ -634,7 +634,10 @@ fn f11_every_founder_writes_the_same_line_and_starts_in_its_turn() {
         let scene = (1..=3).filter(|m| *m != n).fold(Scene::group(3).me(n), |s, m| s.founding(m, 1..=3)).again(1);
         let start = scene.starts(New, "founders-agree");
         assert_eq!((start.token.as_str(), render_initial_cluster(&start.initial_cluster)), (ARN, founders_text(1..=3)));
-        assert_eq!(start.hold, FOUNDER_SKEW * u32::try_from(n - 1).expect("n is small"));
+        let before = start.after.map(|after| after.peer_url);
+        let earlier =
+            start.initial_cluster.iter().map_while(|(name, url)| (*name != start.name.to_string()).then_some(url));
+        assert_eq!(before.as_ref(), earlier.last());
     }
 }
 

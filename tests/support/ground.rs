@@ -54,7 +54,8 @@ impl Directory {
     /// # Errors
     /// When it cannot be made.
     pub fn new() -> io::Result<Self> {
-        let name = format!("etcd-bootstrap-{:08x}", fastrand::u32(..));
+        // The process id says whose it is: what a killed run has left can be told from what is in use.
+        let name = format!("etcd-bootstrap-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path)?;
         Ok(Self { path, keep: false })
