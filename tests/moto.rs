@@ -15,7 +15,7 @@ use crate::support::imds::{IDENTITY, Imds};
 use crate::support::node::{Event, Node, Programs, Setup};
 use crate::support::rig::addresses;
 
-/// moto takes a minute of a busy core to start, and is slow after that.
+/// Far more than it takes: moto alone needs seconds to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// moto knows real regions only.
 const REGION: &str = "eu-west-1";
