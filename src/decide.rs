@@ -201,7 +201,9 @@ fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUr
     let (me, group, ec2) = own_group(o)?;
     match (p.initial_cluster, &group.cluster_tag) {
         (InitialCluster::Never, _) => return Err(Reason::CreationForbidden),
-        (InitialCluster::Auto, Some(tag)) => return Err(Reason::ClusterTagged { cluster: tag.clone() }),
+        (InitialCluster::Auto, Some(tag)) => {
+            return Err(Reason::ClusterTagged { cluster: tag.clone(), unclear: unclear_answers(o) });
+        }
         (InitialCluster::Auto, None) | (InitialCluster::Force, _) => {}
     }
     let eligible: Vec<&InstanceId> =
@@ -216,6 +218,16 @@ fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUr
         return Err(Reason::GroupUnsettled { eligible: eligible.len(), desired: group.desired, other });
     }
     eligible.into_iter().map(|id| founder_entry(id, ec2, p)).collect()
+}
+
+/// The instances whose ports do speak, but not so that it could be understood: TLS, rights, or no etcd.
+fn unclear_answers(o: &Observation) -> Vec<String> {
+    let unclear = o.probes.iter().filter(|probe| match &probe.peer {
+        PeerAnswer::Absent(Absence::Tls(_) | Absence::Denied(_) | Absence::NotEtcd(_)) => true,
+        PeerAnswer::Absent(Absence::Refused | Absence::NoAnswer(_) | Absence::NotAsked) => false,
+        PeerAnswer::Member(_) | PeerAnswer::Founding(_) => false,
+    });
+    unclear.map(|probe| format!("{}: {}", probe.url, said(Some(probe)))).collect()
 }
 
 fn founder_entry(id: &InstanceId, ec2: &Ec2, p: &Policy) -> Result<(String, MemberUrl), Reason> {

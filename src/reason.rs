@@ -69,7 +69,10 @@ impl Reason {
     /// What a person can do; None where the reason says it all or nothing has to be done.
     pub fn advice(&self) -> Option<String> {
         Some(match self {
-            Self::ClusterTagged { cluster } => format!(
+            Self::ClusterTagged { unclear, .. } if !unclear.is_empty() => {
+                "make these instances answer first: they may be that cluster".into()
+            }
+            Self::ClusterTagged { cluster, .. } => format!(
                 "if cluster {cluster} is lost for good, restore a snapshot, or delete the group's tag '{CLUSTER_TAG}' \
                  or run with --initial-cluster-policy=force to create an empty cluster"
             ),
@@ -166,8 +169,9 @@ impl fmt::Display for Reason {
             Self::FoundersSilent { silent, agreed, founders } => {
                 write!(f, "{agreed} of {founders} founders agree; not heard: {}", silent.join("; "))
             }
-            Self::ClusterTagged { cluster } => {
-                write!(f, "nobody answers as etcd, but the group's tag says that cluster {cluster} exists")
+            Self::ClusterTagged { cluster, unclear } => {
+                write!(f, "nobody answers as etcd, but the group's tag says that cluster {cluster} exists")?;
+                if unclear.is_empty() { Ok(()) } else { write!(f, "; not understood: {}", unclear.join("; ")) }
             }
             Self::CreationForbidden => f.write_str("nobody answers as etcd, and --initial-cluster-policy is never"),
             Self::FormingWithoutMe { cluster } => {

@@ -172,21 +172,19 @@ impl<'a> Run<'a> {
     }
 
     async fn carry_out(&mut self, observation: &Observation, decision: &Decision) -> Next {
+        // Before any waiting too: the others refuse a bad certificate, and would look silent for ever.
+        let may_join = self.policy.role == Role::Member && !matches!(decision.action, Action::Refuse);
+        if may_join && let Err(why) = self.check_certificates(observation) {
+            return Next::End(fail(&why));
+        }
         match &decision.action {
             Action::Wait if self.patience_is_over(&decision.reason) => Next::End(self.give_up()),
             Action::Wait => Next::Pause,
             Action::Refuse => Next::End(self.give_up()),
             Action::Follow { endpoints } => Next::End(self.follow(endpoints)),
             Action::Start(_) | Action::Add { .. } if self.port_trouble.is_some() => Next::Pause,
-            Action::Start(start) => match self.check_certificates(observation) {
-                Ok(()) => self.start(observation, start).await,
-                Err(why) => Next::End(fail(&why)),
-            },
-            Action::Add { .. } => match self.check_certificates(observation) {
-                Ok(()) => self.change(&decision.action).await,
-                Err(why) => Next::End(fail(&why)),
-            },
-            Action::Remove { .. } | Action::SetDataAside => self.change(&decision.action).await,
+            Action::Start(start) => self.start(observation, start).await,
+            Action::Add { .. } | Action::Remove { .. } | Action::SetDataAside => self.change(&decision.action).await,
         }
     }
 
@@ -366,13 +364,15 @@ impl<'a> Run<'a> {
     /// One line a change of decision, and the observation behind it for `explain`.
     fn report(&mut self, observation: &Observation, decision: &Decision) {
         let before = self.last.replace(decision.clone());
-        if before.as_ref().is_some_and(|b| b.reason.code() == decision.reason.code()) {
-            debug!(reason = decision.reason.code(), "{}", decision.reason);
-            return;
+        if before.as_ref() != Some(decision) {
+            self.save_record(observation);
         }
-        let action = crate::report::name(&decision.action);
-        info!(decision = action, reason = decision.reason.code(), "{}", decision.reason);
-        self.save_record(observation);
+        let code = decision.reason.code();
+        if before.is_some_and(|before| before.reason.code() == code) {
+            debug!(reason = code, "{}", decision.reason);
+        } else {
+            info!(decision = crate::report::name(&decision.action), reason = code, "{}", decision.reason);
+        }
     }
 
     fn save_record(&self, observation: &Observation) {

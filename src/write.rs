@@ -178,6 +178,7 @@ fn create_missing(directory: &Path) -> io::Result<()> {
         Ok(()) => fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))?,
         // Somebody else was faster, for instance systemd with RuntimeDirectory=.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(io::ErrorKind::NotADirectory.into()),
         Err(e) => return Err(e),
     }
     sync_directory(parent)

@@ -791,7 +791,7 @@ fn half_of_the_founders_is_no_majority() {
 #[test]
 fn f08_a_tagged_group_creates_nothing() {
     let tagged = |s: Scene| s.asg(|g| g.cluster_tag = Some("c1".into()));
-    tagged(Scene::founders(3)).waits(Reason::ClusterTagged { cluster: "c1".into() });
+    tagged(Scene::founders(3)).waits(Reason::ClusterTagged { cluster: "c1".into(), unclear: Vec::new() });
     assert!(tagged(Scene::founders(3)).decide().reason.advice().is_some());
     // By hand: the tag is overridden, and nothing else is.
     let forced = |s: Scene| tagged(s).policy(|p| p.initial_cluster = InitialCluster::Force);
