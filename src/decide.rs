@@ -650,9 +650,12 @@ fn standing_founders(o: &Observation, list: String) -> Option<Standing<String>> 
     Some(continued(earlier.filter(|s| s.what == list), list, o.at, read_at))
 }
 
-/// What this node tells the other founders (the list only when its group is settled).
+/// What this node tells the other founders: the list only when its group is settled and nobody answers as etcd; None
+/// while it does not know who or where it is.
 pub fn statement(o: &Observation, p: &Policy) -> Option<Statement> {
-    let founders = settled_founders(o, p).ok().map(|list| render_initial_cluster(&list));
+    // Who sees an etcd, formed or forming, agrees to no new cluster.
+    let sees_none = peer_views(o).next().is_none();
+    let founders = settled_founders(o, p).ok().filter(|_| sees_none).map(|list| render_initial_cluster(&list));
     let (me, group) = (o.me.ok()?, o.group.ok()?);
     Some(Statement { instance: me.instance.clone(), group: group.arn.clone(), founders })
 }

@@ -63,9 +63,9 @@ impl Listener {
         Ok(Self { said, server })
     }
 
-    /// Answers this from now on.
-    pub fn say(&self, statement: Statement) {
-        *lock(&self.said.own) = Some(statement);
+    /// Answers this from now on; None answers nothing.
+    pub fn say(&self, statement: Option<Statement>) {
+        *lock(&self.said.own) = statement;
     }
 
     /// Waits until another founder shows up or says something new of itself. What it said is only a reason to look:

@@ -629,158 +629,56 @@ pub fn render_initial_cluster(entries: &[(String, MemberUrl)]) -> String {
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     // Starting with own data
-    OwnDataListed {
-        cluster: ClusterId,
-    },
+    OwnDataListed { cluster: ClusterId },
     OwnDataNobodyObjects,
     // Starting without
-    FoundersAgree {
-        founders: usize,
-    },
-    FoundersMajority {
-        agreed: usize,
-        silent: Vec<InstanceId>,
-    },
-    AdoptForming {
-        cluster: ClusterId,
-    },
-    Resume {
-        member: MemberId,
-    },
+    FoundersAgree { founders: usize },
+    FoundersMajority { agreed: usize, silent: Vec<InstanceId> },
+    AdoptForming { cluster: ClusterId },
+    Resume { member: MemberId },
     // Changing the member list
-    ProvenDead {
-        member: String,
-        proof: Proof,
-    },
-    ReplacesOwnLostDisk {
-        member: String,
-    },
-    AddressReused {
-        member: String,
-        proof: Proof,
-    },
-    Joining {
-        cluster: ClusterId,
-        members: usize,
-        as_learner: bool,
-    },
+    ProvenDead { member: String, proof: Proof },
+    ReplacesOwnLostDisk { member: String },
+    AddressReused { member: String, proof: Proof },
+    Joining { cluster: ClusterId, members: usize, as_learner: bool },
     // Setting data aside
     BackendWithoutLog,
-    NeverLedOtherFormed {
-        mine: ClusterId,
-        formed: ClusterId,
-    },
-    NeverLedFoundersDead {
-        mine: ClusterId,
-        dead: Vec<String>,
-    },
-    RejoinAfterRemoval {
-        member: MemberId,
-    },
+    NeverLedOtherFormed { mine: ClusterId, formed: ClusterId },
+    NeverLedFoundersDead { mine: ClusterId, dead: Vec<String> },
+    RejoinAfterRemoval { member: MemberId },
     // Following
-    Endpoints {
-        cluster: ClusterId,
-    },
-    // Waiting
+    Endpoints { cluster: ClusterId },
+    // Waiting; `unclear` answers were not understood and may come from that cluster
     MetadataBlind(Blind),
     GroupBlind(Blind),
     Ec2Blind(Blind),
-    NotInGroup {
-        group: String,
-    },
-    GroupUnsettled {
-        eligible: usize,
-        desired: usize,
-        other: Vec<String>,
-    },
-    FounderWithoutAddress {
-        instance: InstanceId,
-    },
-    SecondRead {
-        what: String,
-    },
-    FoundersDisagree {
-        instance: InstanceId,
-        theirs: Option<String>,
-        mine: String,
-    },
-    FoundersSilent {
-        silent: Vec<String>,
-        agreed: usize,
-        founders: usize,
-    },
-    /// `unclear` are the instances that gave an answer which was not understood: they may be that cluster.
-    ClusterTagged {
-        cluster: String,
-        unclear: Vec<String>,
-    },
+    NotInGroup { group: String },
+    GroupUnsettled { eligible: usize, desired: usize, other: Vec<String> },
+    FounderWithoutAddress { instance: InstanceId },
+    SecondRead { what: String },
+    FoundersDisagree { instance: InstanceId, theirs: Option<String>, mine: String },
+    FoundersSilent { silent: Vec<String>, agreed: usize, founders: usize },
+    ClusterTagged { cluster: String, unclear: Vec<String> },
     CreationForbidden,
-    FormingWithoutMe {
-        cluster: ClusterId,
-    },
-    TwoForming {
-        one: ClusterId,
-        other: ClusterId,
-    },
-    NoQuorum {
-        cluster: ClusterId,
-        answering: Vec<String>,
-        why: Vec<String>,
-    },
-    OtherJoining {
-        member: String,
-    },
-    LearnerNotPromoted {
-        member: String,
-    },
-    RemovalCostsQuorum {
-        member: String,
-        reachable: usize,
-        needed: usize,
-    },
-    AdditionRisksQuorum {
-        reachable: usize,
-        needed: usize,
-    },
-    OwnerUnknown {
-        member: String,
-        why: String,
-    },
-    NoMemberAnswers {
-        asked: usize,
-    },
+    FormingWithoutMe { cluster: ClusterId },
+    TwoForming { one: ClusterId, other: ClusterId },
+    NoQuorum { cluster: ClusterId, answering: Vec<String>, why: Vec<String> },
+    OtherJoining { member: String },
+    LearnerNotPromoted { member: String },
+    RemovalCostsQuorum { member: String, reachable: usize, needed: usize },
+    AdditionRisksQuorum { reachable: usize, needed: usize },
+    OwnerUnknown { member: String, why: String },
+    NoMemberAnswers { asked: usize },
     // Refusing
-    WarmPool {
-        state: String,
-    },
-    Leaving {
-        state: String,
-    },
-    TwoClusters {
-        one: ClusterId,
-        other: ClusterId,
-    },
-    OtherClustersData {
-        mine: ClusterId,
-        formed: ClusterId,
-    },
-    RemovedMember {
-        member: MemberId,
-        cluster: ClusterId,
-    },
-    AddressTaken {
-        member: String,
-    },
-    DataUnreadable {
-        why: String,
-    },
-    Denied {
-        why: String,
-    },
-    NotTheTaggedCluster {
-        tag: String,
-        seen: ClusterId,
-    },
+    WarmPool { state: String },
+    Leaving { state: String },
+    TwoClusters { one: ClusterId, other: ClusterId },
+    OtherClustersData { mine: ClusterId, formed: ClusterId },
+    RemovedMember { member: MemberId, cluster: ClusterId },
+    AddressTaken { member: String },
+    DataUnreadable { why: String },
+    Denied { why: String },
+    NotTheTaggedCluster { tag: String, seen: ClusterId },
     NoOwnAddress,
 }
 

@@ -95,6 +95,11 @@ impl Observer {
         if let (Seen::No(_), OwnData::Log { .. }, Some(saved)) = (&me, &own_data, &self.places.saved_identity) {
             me = Seen::Yes(saved.clone());
         }
+        if let (Seen::Yes(me), Seen::Yes(ec2)) = (&mut me, &ec2) {
+            // The others know this node by EC2's name for it. The metadata's differs where DHCP sets another domain.
+            let name = ec2.found.get(&me.instance).and_then(|i| i.addresses.dns_name.clone());
+            me.addresses.dns_name = name.or(me.addresses.dns_name.take());
+        }
         let probes = self.probe(&me, &group, &ec2, said).await;
         Observation { at: now(), me, own_data, group, ec2, probes, before }
     }
@@ -110,7 +115,7 @@ impl Observer {
         }
     }
 
-    /// What the own peer port says.
+    /// What one peer port says.
     pub async fn ask_peer(&self, url: &MemberUrl) -> PeerAnswer {
         peer::fetch_peer(&self.ports.peer, url, None).await
     }

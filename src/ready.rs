@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::model::{BlindKind, CLUSTER_TAG, ClientView, ClusterId, Identity, Member, PeerAnswer, Seen};
+use crate::model::{BlindKind, CLUSTER_TAG, ClientView, ClusterId, Identity, Member, PeerAnswer, Reason, Seen};
 use crate::observe::{Observer, Own};
 use crate::reason::Exit;
 use crate::remote::etcd::{self, Refusal};
@@ -17,31 +17,47 @@ use crate::run::Setup;
 /// A learner of a small cluster is in sync within a few of these.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// The tag can wait for the next start; the ready unit should not wait long for it.
+const TAG_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Waits, promotes, tags.
 pub async fn ready(setup: &Setup) -> Exit {
     let mut observer = setup.observer(Own::Included);
     let started = Instant::now();
-    let mut said = String::new();
-    let cluster = loop {
-        let waiting_for = match observer.identity().await {
-            Err(blind) => blind.why,
-            Ok(me) => match step(setup, &observer, &me).await {
-                Ok(cluster) => break cluster,
-                Err(waiting_for) => waiting_for,
-            },
-        };
-        if said != waiting_for {
-            info!("waiting: {waiting_for}");
-            said = waiting_for;
-        }
-        if setup.options.deadline.0.is_some_and(|deadline| started.elapsed() >= deadline) {
-            error!("the member is not ready: {said}");
-            return Exit::NotNow;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
+    let mut last = (String::new(), Exit::NotNow);
+    let voter = until_voter(setup, &mut observer, &mut last);
+    let cluster = match setup.options.deadline.0 {
+        None => Some(voter.await),
+        Some(deadline) => tokio::time::timeout(deadline, voter).await.ok(),
+    };
+    let Some(cluster) = cluster else {
+        let (waiting_for, exit) = last;
+        error!("the member is not ready: {waiting_for}");
+        return exit;
     };
     info!(%cluster, took = ?started.elapsed(), "the member is a voter and in sync");
-    tag(&mut observer, cluster).await
+    tokio::time::timeout(TAG_TIMEOUT, tag(&mut observer, cluster)).await.unwrap_or_else(|_| {
+        warn!("AWS did not answer in time: the group is not tagged, ignoring");
+        Exit::Done
+    })
+}
+
+/// Looks until the member is a voter; `last` says what it waits for, and the exit code should it wait in vain.
+async fn until_voter(setup: &Setup, observer: &mut Observer, last: &mut (String, Exit)) -> ClusterId {
+    loop {
+        let waiting_for = match observer.identity().await {
+            Err(blind) => (blind.why.clone(), Reason::MetadataBlind(blind).exit()),
+            Ok(me) => match step(setup, observer, &me).await {
+                Ok(cluster) => return cluster,
+                Err(waiting_for) => (waiting_for, Exit::NotNow),
+            },
+        };
+        if last.0 != waiting_for.0 {
+            info!("waiting: {}", waiting_for.0);
+        }
+        *last = waiting_for;
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// One look at the own member, and one promotion where it is still a learner.

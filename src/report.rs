@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::decide::{Verdict, judge, listed_members};
 use crate::model::{
-    Action, ClusterId, Decision, Member, Observation, OwnData, PeerAnswer, Policy, Probe, Reason, Seen,
+    Action, Blind, ClusterId, Decision, Member, Observation, OwnData, PeerAnswer, Policy, Probe, Reason, Seen,
 };
 
 /// A decision with all that led to it.
@@ -153,6 +153,14 @@ fn status_row(row: InstanceRow, probe: Option<&Probe>, listed: &[&Member]) -> BT
 
 /// Sound: one cluster with a quorum, every instance of the group a voter, no member without a living instance.
 fn soundness(o: &Observation, p: &Policy) -> Result<String, String> {
+    let blind = |blind: &Blind| format!("not known: {blind}");
+    let group = match &o.group {
+        Seen::Yes(group) => group,
+        Seen::No(why) => return Err(blind(why)),
+    };
+    if let Seen::No(why) = &o.ec2 {
+        return Err(blind(why));
+    }
     let views = o.probes.iter().filter_map(|probe| Some((probe, probe.client.as_ref()?.as_ref().ok()?)));
     let ids: Vec<ClusterId> = {
         let mut ids: Vec<ClusterId> = views.clone().map(|(_, view)| view.cluster_id).collect();
@@ -169,7 +177,7 @@ fn soundness(o: &Observation, p: &Policy) -> Result<String, String> {
     let unfit = list.iter().filter(|m| m.learner || !m.published()).map(ToString::to_string);
     let dead = list.iter().filter(|m| matches!(judge(o, p, m), Verdict::Dead(_))).map(ToString::to_string);
     let serving = views.filter(|(_, view)| view.quorum_list.ok().is_some()).count();
-    let desired = o.group.ok().map_or(0, |group| group.desired);
+    let desired = group.desired;
     let faults: Vec<String> =
         unfit.map(|m| format!("{m} is no voter yet")).chain(dead.map(|m| format!("{m} is dead"))).collect();
     if !faults.is_empty() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -17,8 +18,8 @@ use crate::decide::{decide, remember, statement};
 use crate::environment;
 use crate::founder::Listener;
 use crate::model::{
-    Action, After, Before, Decision, Identity, MemberUrl, Observation, OwnData, PeerAnswer, Policy, Reason, Role,
-    Scheme, Seen, Start, Statement,
+    Action, After, Before, ClusterState, Decision, Identity, MemberUrl, Observation, OwnData, PeerAnswer, Policy,
+    Reason, Role, Scheme, Seen, Start, Statement,
 };
 use crate::observe::{Freshness, Observer, Own, Places};
 use crate::reason::Exit;
@@ -129,6 +130,8 @@ struct Run<'a> {
     listener: Option<Listener>,
     said: Option<Statement>,
     last: Option<Decision>,
+    /// Since when the last decision has its reason.
+    reason_since: Instant,
     /// Why the peer port could not be opened: etcd could not either, so nothing is started or added meanwhile.
     port_trouble: Option<String>,
     fresh: Freshness,
@@ -147,6 +150,7 @@ impl<'a> Run<'a> {
             listener: None,
             said: None,
             last: None,
+            reason_since: Instant::now(),
             port_trouble: None,
             fresh: Freshness::Fresh,
             ask_aws_at: Instant::now(),
@@ -182,7 +186,12 @@ impl<'a> Run<'a> {
             Action::Wait => Next::Pause,
             Action::Refuse => Next::End(self.give_up()),
             Action::Follow { endpoints } => Next::End(self.follow(endpoints)),
-            Action::Start(_) | Action::Add { .. } if self.port_trouble.is_some() => Next::Pause,
+            // Whoever holds the port may be this node's own etcd, on a data directory that was not looked at.
+            Action::Start(_) | Action::Add { .. } | Action::Remove { .. } if self.port_trouble.is_some() => Next::Pause,
+            action if self.fresh == Freshness::LastReply && needs_fresh_reply(action) => {
+                self.ask_aws_now();
+                Next::LookAgain
+            }
             Action::Start(start) => self.start(observation, start).await,
             Action::Add { .. } | Action::Remove { .. } | Action::SetDataAside => self.change(&decision.action).await,
         }
@@ -288,23 +297,26 @@ impl<'a> Run<'a> {
             self.listen(observation).await;
         }
         self.said = statement(observation, &self.policy);
-        if let (Some(listener), Some(said)) = (&self.listener, &self.said) {
-            listener.say(said.clone());
+        if let Some(listener) = &self.listener {
+            listener.say(self.said.clone());
         }
     }
 
     async fn listen(&mut self, observation: &Observation) {
         let Some(address) = observation.me.ok().and_then(|me| me.addresses.ip()) else { return };
-        let tls = match &self.setup.peer_tls {
-            None => None,
-            Some(tls) if tls.server.is_none() => return,
-            Some(tls) => tls.server.clone(),
-        };
         let address = SocketAddr::new(address, self.policy.peer_port);
-        match Listener::bind(address, tls).await {
+        let opened = match &self.setup.peer_tls {
+            None => Listener::bind(address, None).await.map(Some),
+            Some(tls) => match &tls.server {
+                Some(server) => Listener::bind(address, Some(server.clone())).await.map(Some),
+                // Nothing can be served without a certificate, but the port must be free all the same.
+                None => TcpListener::bind(address).await.map(|_| None),
+            },
+        };
+        match opened {
             Ok(listener) => {
-                debug!(%address, "listening for the other founders");
-                self.listener = Some(listener);
+                debug!(%address, listening = listener.is_some(), "the peer port is free");
+                self.listener = listener;
                 self.port_trouble = None;
             }
             Err(e) => {
@@ -333,7 +345,7 @@ impl<'a> Run<'a> {
             () = tokio::time::sleep(pause) => false,
             () = news => true,
         };
-        if heard || second_read || matches!(reason, Reason::FoundersDisagree { .. }) {
+        if heard || second_read {
             self.ask_aws_at = self.ask_aws_at.min(Instant::now() + ASK_AWS_FIRST);
         }
         self.fresh = if Instant::now() >= self.ask_aws_at { Freshness::Fresh } else { Freshness::LastReply };
@@ -345,7 +357,7 @@ impl<'a> Run<'a> {
     }
 
     fn patience_is_over(&self, reason: &Reason) -> bool {
-        reason.patience().is_some_and(|patience| self.started.elapsed() >= patience)
+        reason.patience().is_some_and(|patience| self.reason_since.elapsed() >= patience)
     }
 
     fn give_up(&self) -> Exit {
@@ -368,7 +380,11 @@ impl<'a> Run<'a> {
             self.save_record(observation);
         }
         let code = decision.reason.code();
-        if before.is_some_and(|before| before.reason.code() == code) {
+        let same_reason = before.as_ref().is_some_and(|before| before.reason.code() == code);
+        if !same_reason {
+            self.reason_since = Instant::now();
+        }
+        if same_reason && before.is_some_and(|before| before.action == decision.action) {
             debug!(reason = code, "{}", decision.reason);
         } else {
             info!(decision = crate::report::name(&decision.action), reason = code, "{}", decision.reason);
@@ -391,6 +407,15 @@ impl<'a> Run<'a> {
         if let Err(e) = write::replace_if_changed(&file, &text, 0o644) {
             warn!("save the identity {}: {e}, ignoring", file.display());
         }
+    }
+}
+
+/// Whether an action rests on what AWS says of this very moment. A node with data starts without (F51).
+fn needs_fresh_reply(action: &Action) -> bool {
+    match action {
+        Action::Add { .. } | Action::Remove { .. } => true,
+        Action::Start(start) => start.state == ClusterState::New,
+        Action::Wait | Action::Refuse | Action::SetDataAside | Action::Follow { .. } => false,
     }
 }
 

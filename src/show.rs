@@ -21,7 +21,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Prints the whole decision.
 pub async fn dry_run(setup: &Setup, output: Output) -> Exit {
     let policy = setup.options.policy();
-    let Some(observation) = look(setup, Own::LeftOut).await else { return Exit::NotNow };
+    let Some(observation) = look(setup, Own::LeftOut).await else { return Exit::Unavailable };
     let decision = decide(&observation, &policy);
     let variables = match &decision.action {
         Action::Start(start) => Some(environment::of_member(start, &setup.options)),
@@ -35,7 +35,7 @@ pub async fn dry_run(setup: &Setup, output: Output) -> Exit {
 
 /// Prints the instances and members as a table, and whether the cluster is sound.
 pub async fn status(setup: &Setup, output: Output) -> Exit {
-    let Some(observation) = look(setup, Own::Included).await else { return Exit::NotNow };
+    let Some(observation) = look(setup, Own::Included).await else { return Exit::Unavailable };
     let (rows, sound) = rows(&observation, &setup.options.policy());
     let line = match &sound {
         Ok(line) | Err(line) => line,
@@ -90,7 +90,7 @@ async fn look(setup: &Setup, own: Own) -> Option<Observation> {
         Some(deadline) => match tokio::time::timeout(deadline, looks).await {
             Ok(observation) => Some(observation),
             Err(_) => {
-                error!("the deadline came before two looks were over");
+                error!("the deadline came before two looks were over: AWS or the metadata did not answer in time");
                 None
             }
         },

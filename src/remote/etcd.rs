@@ -125,7 +125,12 @@ async fn change(
 /// etcd's answers to a change (server/etcdserver/api/v3rpc/rpctypes/error.go, v3.7.1).
 fn refusal(error: &Error) -> Refusal {
     let text = text(error);
-    let so = ["Peer URLs already exists", "member not found", "can only promote a learner member which", "ID exists"];
+    let so = [
+        "Peer URLs already exists",
+        "member not found",
+        "can only promote a learner member",
+        "member ID already exist",
+    ];
     let in_sync = text.contains("in sync with leader");
     if is_denied(error) {
         Refusal::Denied(text)
@@ -169,7 +174,9 @@ fn absence(error: &Error) -> Absence {
     let io = cause::<std::io::Error>(source).map(std::io::Error::kind);
     match io {
         Some(std::io::ErrorKind::ConnectionRefused) => Absence::Refused,
-        Some(std::io::ErrorKind::TimedOut) => Absence::NoAnswer(READ_TIMEOUT),
+        Some(
+            std::io::ErrorKind::TimedOut | std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable,
+        ) => Absence::NoAnswer(READ_TIMEOUT),
         _ if is_denied(error) => Absence::Denied(text(error)),
         _ => Absence::NotEtcd(text(error)),
     }
