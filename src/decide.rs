@@ -220,7 +220,7 @@ fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUr
     eligible.into_iter().map(|id| founder_entry(id, ec2, p)).collect()
 }
 
-/// The instances whose ports do speak, but not so that it could be understood: TLS, rights, or no etcd.
+/// The instances whose ports do speak and may be the tagged cluster, but not so that it could be understood: TLS, rights, or no etcd.
 fn unclear_answers(o: &Observation) -> Vec<String> {
     let unclear = o.probes.iter().filter(|probe| match &probe.peer {
         PeerAnswer::Absent(Absence::Tls(_) | Absence::Denied(_) | Absence::NotEtcd(_)) => true,

@@ -648,7 +648,7 @@ pub enum Reason {
     RejoinAfterRemoval { member: MemberId },
     // Following
     Endpoints { cluster: ClusterId },
-    // Waiting; `unclear` answers were not understood and may come from that cluster
+    // Waiting
     MetadataBlind(Blind),
     GroupBlind(Blind),
     Ec2Blind(Blind),
