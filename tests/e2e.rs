@@ -65,7 +65,7 @@ fn etcd_of(line: &str) -> Option<PathBuf> {
         "3.5" => version.starts_with("3.5.") && patch(version) >= 30,
         line => version.starts_with(&format!("{line}.")),
     };
-    let found = built("target".as_ref()).into_iter().filter(|(version, _)| fits(version)).next_back();
+    let found = built("target".as_ref()).into_iter().rfind(|(version, _)| fits(version));
     assert!(found.is_some() || std::env::var_os("CI").is_none(), "CI must have an etcd {line}");
     found.map(|(_, path)| path.canonicalize().expect("it was found"))
 }

@@ -210,7 +210,7 @@ where
     };
     // The SDK's own text says only "service error": the cause is in its sources and metadata.
     let said = match (code, error.message()) {
-        ("", None) => error.source().map_or_else(|| error.to_string(), |e| chain(e)),
+        ("", None) => error.source().map_or_else(|| error.to_string(), chain),
         (code, message) => format!("{code}: {}", message.unwrap_or("no message")),
     };
     Blind { kind, why: format!("{action} for {target}: {said}{hint}") }

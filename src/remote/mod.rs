@@ -32,10 +32,9 @@ pub(crate) fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) ->
             return Some(found);
         }
         // An io::Error hands out its inner error's source, not the inner error itself.
-        if let Some(found) = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()) {
-            if let Some(found) = cause::<T>(found) {
-                return Some(found);
-            }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(found) = inner.and_then(|inner| cause::<T>(inner)) {
+            return Some(found);
         }
         next = error.source();
     }
