@@ -440,7 +440,7 @@ impl Plan<'_> {
         if !member.learner && reachable < needed {
             return wait(Reason::RemovalCostsQuorum { member: member.to_string(), reachable, needed });
         }
-        match self.cluster.spokesman(member.id) {
+        match self.cluster.spokesman(self.p, member.id) {
             Some(via) => Decision { action: Action::Remove { member: member.id, via }, reason },
             None => without_quorum(self.cluster),
         }
@@ -462,7 +462,7 @@ impl Plan<'_> {
         if let Some(aside) = clear_backend(self.o) {
             return aside;
         }
-        let Some(via) = self.cluster.spokesman(MemberId(0)) else { return without_quorum(self.cluster) };
+        let Some(via) = self.cluster.spokesman(self.p, MemberId(0)) else { return without_quorum(self.cluster) };
         let reason = Reason::Joining { cluster: self.cluster.id, members: self.list.len(), as_learner };
         Decision { action: Action::Add { peer_url: start.peer_url, as_learner, via }, reason }
     }
@@ -747,12 +747,10 @@ impl<'a> Cluster<'a> {
     }
 
     /// The client URL of a voter to talk to about others: one that a quorum listens to and not the one in question.
-    fn spokesman(&self, not: MemberId) -> Option<MemberUrl> {
-        let list = self.confirmed_list()?;
-        let fit = |view: &&ClientView| !view.learner && view.member_id != not && view.quorum_list.ok().is_some();
-        let speaker = self.serving().map(|(_, view)| view).find(fit)?;
-        let row = list.iter().find(|m| m.id == speaker.member_id)?;
-        row.client_urls.first().cloned()
+    fn spokesman(&self, p: &Policy, not: MemberId) -> Option<MemberUrl> {
+        let fit = |view: &ClientView| !view.learner && view.member_id != not && view.quorum_list.ok().is_some();
+        let (peer_url, _) = self.serving().find(|(_, view)| fit(view))?;
+        Some(p.client_url_beside(peer_url))
     }
 
     /// Whether a majority of this cluster's voters say each for itself that a member is not listed. The way to know

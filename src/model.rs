@@ -503,6 +503,12 @@ impl Policy {
         Some(MemberUrl::new(self.client_scheme, &self.host(addresses)?, self.client_port))
     }
 
+    /// Where a member's client port is asked: beside its peer port. What it advertises may be for others only, such as
+    /// localhost.
+    pub fn client_url_beside(&self, peer_url: &MemberUrl) -> MemberUrl {
+        MemberUrl::new(self.client_scheme, peer_url.host(), self.client_port)
+    }
+
     fn host(&self, addresses: &Addresses) -> Option<String> {
         match self.address_form {
             AddressForm::Addresses => addresses.ip().map(|ip| ip.to_string()),

@@ -257,7 +257,7 @@ impl Ports {
     /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of a
     /// forming etcd accepts and says nothing (E17).
     async fn probe(&self, instance: Option<InstanceId>, url: MemberUrl, said: Option<Statement>) -> Probe {
-        let client_url = MemberUrl::new(self.policy.client_scheme, url.host(), self.policy.client_port);
+        let client_url = self.policy.client_url_beside(&url);
         let client = etcd::fetch_client_view(self.client_tls.as_deref(), &client_url);
         if self.policy.role == Role::Consumer {
             let client = Some(client.await);

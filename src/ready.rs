@@ -1,14 +1,17 @@
-//! What has to follow etcd's start: wait until the own member is published and in sync, promote it from learner
-//! through a voter (F53, F54), and write the cluster's id to the group's tag where the role allows it.
+//! What goes along with etcd's start: promote the own member from learner through a voter (F53, F54), wait until it is
+//! published and in sync, and write the cluster's id to the group's tag where the role allows it.
 //!
-//! Idempotent, and bounded by `--deadline`.
+//! Started beside etcd, not after it. Idempotent, and bounded by `--deadline`.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::model::{BlindKind, CLUSTER_TAG, ClientView, ClusterId, Identity, Member, PeerAnswer, Reason, Seen};
+use crate::disk;
+use crate::model::{
+    BlindKind, CLUSTER_TAG, ClusterId, Identity, Member, MemberId, OwnData, PeerAnswer, Policy, Reason, Seen,
+};
 use crate::observe::{Observer, Own};
 use crate::reason::Exit;
 use crate::remote::etcd::{self, Refusal};
@@ -61,21 +64,25 @@ async fn until_voter(setup: &Setup, observer: &mut Observer, last: &mut (String,
 }
 
 /// One look at the own member, and one promotion where it is still a learner.
+///
+/// The peer port tells before the client port does. A joining etcd that gets a snapshot right after its start loses its
+/// first proposal to publish itself, and makes the next one 7 s later (5 s and two elections; server.go `publishV3`,
+/// v3.7.1). It can vote long before.
 async fn step(setup: &Setup, observer: &Observer, me: &Identity) -> Result<ClusterId, String> {
     let policy = setup.options.policy();
     let urls = policy.peer_url(&me.addresses).zip(policy.client_url(&me.addresses));
     let (peer_url, client_url) = urls.ok_or("the metadata gives this instance no address")?;
+    let id = own_member(setup)?;
+    let PeerAnswer::Member(peer) = observer.ask_peer(&peer_url).await else {
+        return Err(format!("{peer_url} does not answer as etcd"));
+    };
+    if peer.members.iter().any(|m| m.id == id && m.learner) {
+        promote(setup, &policy, id, &peer.members).await?;
+    }
     let tls = setup.client_tls.as_deref();
     let view = etcd::fetch_client_view(tls, &client_url).await.map_err(|e| format!("{client_url}: {e}"))?;
-    if view.learner {
-        let list = match observer.ask_peer(&peer_url).await {
-            PeerAnswer::Member(peer) => peer.members,
-            PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => return Err(format!("{peer_url} does not answer")),
-        };
-        promote(setup, &view, &list).await?;
-    }
     match &view.quorum_list {
-        Seen::Yes(list) if is_voter(list, &view) => Ok(view.cluster_id),
+        Seen::Yes(list) if is_voter(list, id) => Ok(view.cluster_id),
         Seen::Yes(_) => Err("the member is not listed as a published voter yet".into()),
         Seen::No(blind) if blind.kind == BlindKind::Denied && view.leader.is_some() && !view.learner => {
             Ok(view.cluster_id)
@@ -84,17 +91,26 @@ async fn step(setup: &Setup, observer: &Observer, me: &Identity) -> Result<Clust
     }
 }
 
-fn is_voter(list: &[Member], view: &ClientView) -> bool {
-    list.iter().any(|m| m.id == view.member_id && m.published() && !m.learner)
+/// Which member this node is, as etcd's own log says.
+fn own_member(setup: &Setup) -> Result<MemberId, String> {
+    match disk::read_own_data(&setup.options.data_dir, setup.options.wal_dir.as_deref()) {
+        OwnData::Log { member_id, .. } => Ok(member_id),
+        OwnData::Empty | OwnData::NoLog => Err("etcd has not made its log yet".into()),
+        OwnData::Unreadable { why } => Err(why),
+    }
 }
 
-async fn promote(setup: &Setup, view: &ClientView, list: &[Member]) -> Result<(), String> {
-    let voters = list.iter().filter(|m| !m.learner && m.id != view.member_id);
+fn is_voter(list: &[Member], id: MemberId) -> bool {
+    list.iter().any(|m| m.id == id && m.published() && !m.learner)
+}
+
+async fn promote(setup: &Setup, policy: &Policy, id: MemberId, list: &[Member]) -> Result<(), String> {
+    let voters = list.iter().filter(|m| !m.learner && m.id != id);
     let mut why = "no voter is known that could promote it".to_owned();
-    for url in voters.filter_map(|m| m.client_urls.first()) {
-        match etcd::promote_member(setup.client_tls.as_deref(), url, view.member_id).await {
+    for url in voters.filter_map(|m| m.peer_urls.first()).map(|url| policy.client_url_beside(url)) {
+        match etcd::promote_member(setup.client_tls.as_deref(), &url, id).await {
             Ok(()) => {
-                info!(member = %view.member_id, via = %url, "promoted");
+                info!(member = %id, via = %url, "promoted");
                 return Ok(());
             }
             Err(Refusal::AlreadySo(_)) => return Ok(()),

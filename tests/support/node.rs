@@ -4,7 +4,7 @@
 //! The rules of the shipped units that are followed here: the agent runs before every start of etcd,
 //! its automatic restarts included; etcd starts only after exit code 0; codes 64 and 78 end the
 //! attempts, any other code is tried again; etcd must tell that it is ready within its start timeout
-//! (the `sd_notify` protocol); then the ready unit runs.
+//! (the `sd_notify` protocol); the ready unit runs beside it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -400,14 +400,14 @@ impl Machine {
         let notifications = UnixDatagram::bind(&socket)?;
         let etcd = self.start(self.etcd_command(&socket)?)?;
         self.happens(Event::EtcdStarted);
+        let beside = async { tokio::join!(self.follow_etcd(&etcd, &notifications), self.ready_unit()) };
         let status = tokio::select! {
             status = etcd.exited() => status,
-            () = self.follow_etcd(&etcd, &notifications) => etcd.exited().await,
+            _ = beside => etcd.exited().await,
         };
         Ok(exit_code(status))
     }
 
-    /// What happens beside a running etcd: its readiness, then the ready unit.
     async fn follow_etcd(&self, etcd: &Child, notifications: &UnixDatagram) {
         let ready = tokio::time::timeout(self.setup.start_timeout, told_ready(notifications));
         if ready.await.is_err() {
@@ -415,6 +415,10 @@ impl Machine {
             return etcd.end(Signal::Terminate).await;
         }
         self.happens(Event::EtcdReady);
+    }
+
+    /// Started as etcd is, not after it.
+    async fn ready_unit(&self) {
         if self.programs.agent.as_os_str().is_empty() {
             return;
         }
