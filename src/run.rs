@@ -176,16 +176,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One pass; None when the deadline cuts it short.
+    /// One pass; None when the deadline cuts it short or has passed.
     async fn look(&mut self) -> Option<(Observation, Decision)> {
+        let deadline = self.setup.options.deadline.0.map(|deadline| self.started + deadline);
+        // A pass on AWS's last reply may have nothing to wait for, and a timeout cuts only what waits.
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return None;
+        }
         if self.fresh == Freshness::Fresh {
             self.ask_aws_at = Instant::now() + self.ask_aws_after / 2 + jitter(self.ask_aws_after / 2);
             self.ask_aws_after = (self.ask_aws_after * 2).min(ASK_AWS_LAST);
         }
         let pass = self.observer.observe(self.before.take(), self.fresh, self.said.as_ref());
-        let observation = match self.setup.options.deadline.0 {
+        let observation = match deadline {
             None => pass.await,
-            Some(deadline) => tokio::time::timeout_at(self.started + deadline, pass).await.ok()?,
+            Some(deadline) => tokio::time::timeout_at(deadline, pass).await.ok()?,
         };
         let decision = decide(&observation, &self.policy);
         self.report(&observation, &decision);
