@@ -369,13 +369,7 @@ pub async fn form(rig: &Rig, size: usize) -> Vec<Node> {
 /// Waits until every node serves and all agree on a list of exactly these voters; says what the nodes did instead.
 pub async fn whole(rig: &Rig, nodes: &[Node]) {
     if let Err(why) = rig.judge.whole_cluster(&addresses(nodes), PATIENCE).await {
-        let logs = nodes.iter().map(|node| {
-            let history: Vec<String> = node.events().iter().map(|(_, event)| event.to_string()).collect();
-            let tail: String = node.log("agent.log").lines().rev().take(12).map(|l| format!("    {l}\n")).collect();
-            let etcd: String = node.log("etcd.log").lines().rev().take(4).map(|l| format!("    {l}\n")).collect();
-            format!("{} {}: {}\n{tail}{etcd}", node.instance, node.address, history.join(", "))
-        });
-        panic!("{why}\n{}", logs.collect::<String>());
+        panic!("{why}\n{}", nodes.iter().map(Node::story).collect::<String>());
     }
 }
 

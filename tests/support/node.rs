@@ -24,6 +24,7 @@ use super::child::{Child, Signal, exit_code};
 use super::cloud::InstanceId;
 use super::imds::Imds;
 use super::lock;
+use super::network::Host;
 
 /// The programs that a node runs.
 #[derive(Clone, Debug)]
@@ -149,6 +150,7 @@ impl Node {
             programs: programs.clone(),
             setup: setup.clone(),
             imds_url: imds.url(),
+            host: imds.host.clone(),
             aws_url: aws_url.to_owned(),
             power: Mutex::default(),
             events: watch::Sender::default(),
@@ -260,7 +262,7 @@ impl Node {
         let mut command = self.machine.agent_command(arguments);
         command.stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
         let began = Instant::now();
-        let (code, peak_rss) = Child::spawn(command)?.exited_with_peak().await;
+        let (code, peak_rss) = self.machine.spawn(command)?.exited_with_peak().await;
         let run = Run {
             code,
             took: began.elapsed(),
@@ -284,6 +286,27 @@ impl Node {
     /// What happened since the last boot, with the time of each event.
     pub fn events(&self) -> Vec<(Instant, Event)> {
         self.machine.events.borrow().clone()
+    }
+
+    /// What happened since the last boot, and the ends of the logs: for a person who has to find the reason.
+    pub fn story(&self) -> String {
+        let history: Vec<String> = self.events().iter().map(|(_, event)| event.to_string()).collect();
+        let tail = |name: &str, lines: usize| -> String {
+            let log = self.log(name);
+            log.lines().rev().take(lines).map(|line| format!("    {line}\n")).collect()
+        };
+        let logs = [tail("agent.log", 12), tail("ready.log", 2), tail("etcd.log", 4)].concat();
+        format!("{} {}: {}\n{logs}", self.instance, self.address, history.join(", "))
+    }
+
+    /// Whether the machine was booted and not switched off since.
+    pub fn is_on(&self) -> bool {
+        lock(&self.machine.power).on
+    }
+
+    /// Whether the agent or etcd has ended in a way that is not tried again.
+    pub fn has_given_up(&self) -> bool {
+        self.events().iter().any(|(_, event)| matches!(event, Event::GaveUp(_)))
     }
 
     /// Waits until an event since the last boot fits, and returns its time.
@@ -353,6 +376,8 @@ struct Machine {
     programs: Programs,
     setup: Setup,
     imds_url: String,
+    /// Where its processes run; None on the loopback.
+    host: Option<Arc<Host>>,
     aws_url: String,
     power: Mutex<Power>,
     events: watch::Sender<Vec<(Instant, Event)>>,
@@ -444,10 +469,18 @@ impl Machine {
         if !power.on {
             return Err(io::Error::other("the power is off"));
         }
-        let child = Arc::new(Child::spawn(command)?);
+        let child = Arc::new(self.spawn(command)?);
         power.running.retain(|child| child.is_running());
         power.running.push(Arc::clone(&child));
         Ok(child)
+    }
+
+    fn spawn(&self, command: Command) -> io::Result<Child> {
+        let spawn = || Child::spawn(command);
+        match &self.host {
+            Some(host) => host.enter(spawn),
+            None => spawn(),
+        }
     }
 
     fn agent_command(&self, arguments: &[String]) -> Command {
