@@ -11,7 +11,7 @@ use stateright::semantics::register::{Register, RegisterOp, RegisterRet};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester};
 use tokio::task::JoinSet;
 
-use crate::support::etcd::Judge;
+use crate::support::etcd::{Judge, until};
 use crate::support::lock;
 
 const CLIENTS: usize = 4;
@@ -22,6 +22,9 @@ const REGISTER_LIFE: Duration = Duration::from_secs(2);
 
 /// As long as an election takes: who waits longer sees fewer faults.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A read of all keys may find no leader, for a moment.
+const READING: Duration = Duration::from_secs(20);
 
 type Op = RegisterOp<Option<u64>>;
 type Ret = RegisterRet<Option<u64>>;
@@ -91,7 +94,12 @@ impl Clients {
         }
         let nodes = lock(&self.nodes).clone();
         for node in nodes {
-            let found = keys_of(&self.judge, node).await.map_err(|e| format!("read from {node}: {e}"))?;
+            let mut found = BTreeSet::new();
+            let read = async || {
+                found = keys_of(&self.judge, node).await.map_err(|e| format!("read from {node}: {e}"))?;
+                Ok(())
+            };
+            until(READING, read).await?;
             if let Some(lost) = kept.difference(&found).next() {
                 return Err(format!("{node} has lost the acknowledged {lost}"));
             }

@@ -93,13 +93,8 @@ impl Play {
         )
     }
 
-    fn version(&self) -> String {
-        let dir = self.etcd.parent().and_then(|dir| dir.file_name());
-        dir.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
     fn print(&self, tally: &Tally, took: Duration) {
-        println!("\netcd               {}", self.version());
+        println!("\netcd               {}", etcd::version_of(&self.etcd).unwrap_or_default());
         println!("nodes              {}", self.nodes);
         println!("rounds survived    {} of {}", tally.rounds, self.rounds);
         println!("first seed         {}", self.seed);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::child::Signal;
+use crate::support::etcd;
 use crate::support::imds;
 use crate::support::lock;
 use crate::support::node::{Node, Programs};
@@ -46,8 +47,10 @@ impl Weather {
             println!("no network of its own (root, or `unshare -r`): nothing is cut in this run");
         }
         rig.setup.start_timeout = Duration::from_secs(20);
-        // Joiners shall get snapshots too, and not always the whole log.
-        for name in ["SNAPSHOT_COUNT", "SNAPSHOT_CATCHUP_ENTRIES", "EXPERIMENTAL_SNAPSHOT_CATCHUP_ENTRIES"] {
+        // Joiners shall get snapshots too, and not always the whole log. One etcd knows one of the last two names.
+        let old = etcd::version_of(&programs.etcd)?.starts_with("3.5.");
+        let catch_up = if old { "EXPERIMENTAL_SNAPSHOT_CATCHUP_ENTRIES" } else { "SNAPSHOT_CATCHUP_ENTRIES" };
+        for name in ["SNAPSHOT_COUNT", catch_up] {
             rig.setup.etcd_environment.insert(format!("ETCD_{name}"), "50".to_owned());
         }
         rig.group(GROUP, u32::try_from(nodes).expect("a cluster is small"));
@@ -77,8 +80,9 @@ impl Weather {
         self.calm().map_err(|error| format!("calm: {error}"))?;
         let calm = Instant::now();
         self.until_well().await?;
+        let well = calm.elapsed();
         self.check().await?;
-        Ok(calm.elapsed())
+        Ok(well)
     }
 
     /// How many operations were acknowledged, and how many were not.
@@ -226,31 +230,33 @@ impl Weather {
 
     /// Waits until exactly the group's instances are the voters of one cluster.
     async fn until_well(&self) -> Result<(), String> {
-        let nodes = addresses(self.nodes());
-        let well = self.rig.judge.whole_cluster(&nodes, CALM);
         let given_up = async {
             while !self.nodes().any(Node::has_given_up) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         tokio::select! {
-            well = well => well.map(|_| ()),
+            well = etcd::until(CALM, async || self.is_well().await) => well.map(|_| ()),
             () = given_up => Err("a node has given up".to_owned()),
         }
     }
 
-    async fn check(&mut self) -> Result<(), String> {
+    async fn is_well(&self) -> Result<(), String> {
+        self.rig.judge.whole_cluster(&addresses(self.nodes()), Duration::ZERO).await?;
         let instances: BTreeSet<&str> = self.nodes().map(|node| node.instance.as_str()).collect();
-        let mut cluster_ids = BTreeSet::new();
         for node in self.nodes() {
             let list = self.rig.judge.members(node.address).await;
             let list = list.ok_or_else(|| format!("{} tells no members", node.instance))?;
             if list.voters() != instances {
                 return Err(format!("{} lists {:?}, the group has {instances:?}", node.instance, list.voters()));
             }
-            cluster_ids.insert(list.cluster_id);
         }
-        self.cluster_ids.extend(cluster_ids);
+        Ok(())
+    }
+
+    /// What must hold of all the time so far.
+    async fn check(&mut self) -> Result<(), String> {
+        self.cluster_ids.extend(self.rig.judge.cluster_ids(&addresses(self.nodes())).await);
         if self.cluster_ids.len() != 1 {
             return Err(format!("there was more than one cluster: {:?}", self.cluster_ids));
         }
