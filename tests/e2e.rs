@@ -391,6 +391,31 @@ async fn cluster_id(rig: &Rig, nodes: &[Node]) -> String {
     ids.pop().unwrap()
 }
 
+/// EC2 has forgotten the dead member, so its grace has to pass; the clock is set in the middle of it, as time services do
+/// at a first boot.
+#[tokio::test]
+async fn f36_a_clock_that_is_set_back_prolongs_no_grace() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let mut rig = rig(etcd);
+    if let Err(why) = rig.setup.with_clocks("target".as_ref()) {
+        assert!(std::env::var_os("CI").is_none(), "{why}");
+        return println!("{why}");
+    }
+    let mut nodes = form(&rig, 3).await;
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    rig.cloud.change(|world| world.forget(&dead.instance));
+    nodes.push(rig.launch(Some(GROUP)).unwrap());
+    nodes[2].boot();
+    let suspects = async || match nodes[2].log("agent.log").contains("what becomes of member") {
+        true => Ok(()),
+        false => Err("the member is not suspected yet".to_owned()),
+    };
+    until(PATIENCE, suspects).await.unwrap();
+    nodes[2].set_clock(-3600).unwrap();
+    whole(&rig, &nodes).await;
+}
+
 #[tokio::test]
 async fn f66_one_pass_asks_aws_three_times_whatever_the_size() {
     let Some(etcd) = etcd_of("3.6") else { return };

@@ -4,8 +4,7 @@
 //!
 //!     make chaos ROUNDS=200 SEED=7 NODES=5 ETCD=target/etcd/3.6.16/etcd
 //!
-//! A seed gives the schedule, not every thread's timing: a failure that does not come again is one all the same. Clocks
-//! do not jump here: etcd reads the kernel's without the C library, so that libfaketime does not reach it.
+//! A seed gives the schedule, not every thread's timing: a failure that does not come again is one all the same.
 
 mod clients;
 mod schedule;
@@ -29,7 +28,7 @@ const LIFE: usize = 10;
 
 /// What is to be played.
 struct Play {
-    etcd: PathBuf,
+    programs: Programs,
     nodes: usize,
     rounds: usize,
     seed: u64,
@@ -57,9 +56,8 @@ impl Play {
 
     /// One cluster, from its forming on.
     async fn live(&self, seed: u64, rounds: usize, tally: &mut Tally) -> Result<(), String> {
-        let agent = env!("CARGO_BIN_EXE_etcd-bootstrap").into();
         fastrand::seed(seed);
-        let mut weather = Weather::begin(&Programs { agent, etcd: self.etcd.clone() }, self.nodes)?;
+        let mut weather = Weather::begin(&self.programs, self.nodes)?;
         for round in 1..=rounds {
             let schedule = Schedule::draw(seed, round, self.nodes);
             let began = Instant::now();
@@ -84,7 +82,7 @@ impl Play {
     }
 
     fn explain(&self, weather: &mut Weather, seed: u64, round: usize, schedule: &Schedule, why: &str) -> String {
-        let (etcd, nodes) = (self.etcd.display(), self.nodes);
+        let (etcd, nodes) = (self.programs.etcd.display(), self.nodes);
         format!(
             "seed {seed}, round {round}: {why}\n\
              again: make chaos SEED={seed} ROUNDS={round} NODES={nodes} ETCD={etcd}\n\
@@ -94,7 +92,7 @@ impl Play {
     }
 
     fn print(&self, tally: &Tally, took: Duration) {
-        println!("\netcd               {}", etcd::version_of(&self.etcd).unwrap_or_default());
+        println!("\netcd               {}", etcd::version_of(&self.programs.etcd).unwrap_or_default());
         println!("nodes              {}", self.nodes);
         println!("rounds survived    {} of {}", tally.rounds, self.rounds);
         println!("first seed         {}", self.seed);
@@ -117,27 +115,33 @@ async fn play(play: Play) {
     }
 }
 
+const AGENT: &str = env!("CARGO_BIN_EXE_etcd-bootstrap");
+
+fn programs(agent: PathBuf, etcd: PathBuf) -> Programs {
+    let absolute = |path: PathBuf| path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Programs { agent: absolute(agent), etcd: absolute(etcd) }
+}
+
 /// The value of an environment variable, which `make chaos` sets.
 fn variable<T: std::str::FromStr>(name: &str, default: T) -> T {
     match std::env::var(name).ok().filter(|text| !text.is_empty()) {
         None => default,
-        Some(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Some(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not understood")),
     }
 }
 
 #[tokio::test]
 async fn four_rounds_of_weather_leave_one_whole_cluster() {
     let Ok(etcd) = etcd::find("target".as_ref()) else { return };
-    let etcd = etcd.canonicalize().expect("it was found");
-    play(Play { etcd, nodes: 3, rounds: 4, seed: 1 }).await;
+    play(Play { programs: programs(AGENT.into(), etcd), nodes: 3, rounds: 4, seed: 1 }).await;
 }
 
 #[tokio::test]
 #[ignore = "takes as long as it is told to: make chaos"]
 async fn as_many_rounds_as_asked() {
-    let etcd = etcd::find("target".as_ref()).expect("an etcd").canonicalize().expect("it was found");
+    let programs = programs(variable("AGENT", AGENT.into()), etcd::find("target".as_ref()).expect("an etcd"));
     let (nodes, rounds) = (variable("NODES", 3), variable("ROUNDS", 20));
-    play(Play { etcd, nodes, rounds, seed: variable("SEED", fastrand::u64(..1 << 32)) }).await;
+    play(Play { programs, nodes, rounds, seed: variable("SEED", fastrand::u64(..1 << 32)) }).await;
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub enum Step {
     Aws(Cloud),
     MetadataFails(Slot),
     MetadataHangs(Slot),
+    /// The agent's clock is so many seconds off.
+    SetClock(Slot, i32),
 }
 
 impl Step {
@@ -77,11 +79,12 @@ pub enum Fault {
     AwsUnwell,
     AwsStale,
     MetadataUnwell,
+    ClockSet,
 }
 
 impl Fault {
     /// With how often each is drawn, compared to the others.
-    const ODDS: [(Self, u32); 16] = [
+    const ODDS: [(Self, u32); 17] = [
         (Self::Replaced, 12),
         (Self::ReplacedOnSameAddress, 6),
         // Rare, because it may leave a member that is removed only after a minute of silence.
@@ -99,6 +102,7 @@ impl Fault {
         (Self::AwsUnwell, 6),
         (Self::AwsStale, 6),
         (Self::MetadataUnwell, 3),
+        (Self::ClockSet, 4),
     ];
 
     fn draw(rng: &mut Rng) -> Self {
@@ -138,6 +142,7 @@ impl fmt::Display for Fault {
             Self::AwsUnwell => "AWS unwell",
             Self::AwsStale => "AWS stale",
             Self::MetadataUnwell => "metadata unwell",
+            Self::ClockSet => "clock set",
         })
     }
 }
@@ -153,20 +158,24 @@ impl Schedule {
     /// Draws the weather of a round for a cluster of so many nodes. The same seed gives the same weather.
     pub fn draw(seed: u64, round: usize, nodes: usize) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ round as u64);
-        let mut draw = Draw { steps: Vec::new(), slots: (0..nodes).collect(), nodes };
-        rng.shuffle(&mut draw.slots);
-        let mut faults = Vec::new();
+        let mut draw = Draw {
+            steps: Vec::new(),
+            faults: Vec::new(),
+            intact: (0..nodes).collect(),
+            joining: rng.usize(..nodes),
+            nodes,
+        };
+        rng.shuffle(&mut draw.intact);
         for _ in 0..rng.usize(1..=3) {
             let fault = Fault::draw(&mut rng);
-            // A majority of the voters keeps its data, always.
-            let destroyed = nodes - draw.slots.len();
-            if !fault.destroys() || destroyed < (nodes - 1) / 2 {
-                draw.fault(fault, &mut rng);
-                faults.push(fault);
+            draw.add(fault, &mut rng);
+            // An agent that does not join asks AWS for little, and waits for nothing.
+            if matches!(fault, Fault::AwsUnwell | Fault::AwsStale | Fault::MetadataUnwell | Fault::ClockSet) {
+                draw.add(Fault::Replaced, &mut rng);
             }
         }
         draw.steps.sort_by_key(|(at, _)| *at);
-        Self { faults, steps: draw.steps }
+        Self { faults: draw.faults, steps: draw.steps }
     }
 }
 
@@ -178,18 +187,31 @@ impl fmt::Display for Schedule {
 }
 
 struct Draw {
+    faults: Vec<Fault>,
     steps: Vec<(Duration, Step)>,
     /// Those whose data is not destroyed in this round.
-    slots: Vec<Slot>,
+    intact: Vec<Slot>,
+    /// The last one whose data is.
+    joining: Slot,
     nodes: usize,
 }
 
 impl Draw {
+    /// Adds a fault, unless too much data would be lost: a majority of the voters keeps its own, always.
+    fn add(&mut self, fault: Fault, rng: &mut Rng) {
+        let destroyed = self.nodes - self.intact.len();
+        if !fault.destroys() || destroyed < (self.nodes - 1) / 2 {
+            self.fault(fault, rng);
+            self.faults.push(fault);
+        }
+    }
+
     fn fault(&mut self, fault: Fault, rng: &mut Rng) {
         let at = between(rng, 0, 1500);
         let soon = at + between(rng, 0, 1000);
         let later = at + between(rng, 500, 3000);
-        let any = rng.usize(..self.nodes);
+        // The node that joins is worth half of all the bad luck.
+        let any = if rng.bool() { self.joining } else { rng.usize(..self.nodes) };
         match fault {
             Fault::Replaced => {
                 let slot = self.take();
@@ -247,12 +269,18 @@ impl Draw {
                 let unwell = if rng.bool() { Step::MetadataFails(any) } else { Step::MetadataHangs(any) };
                 self.steps.push((at, unwell));
             }
+            Fault::ClockSet => {
+                let day = 24 * 60 * 60;
+                let seconds = rng.i32(-day..=day);
+                self.steps.extend((0..self.nodes).map(|slot| (later, Step::SetClock(slot, seconds))));
+            }
         }
     }
 
     /// A slot whose data may be destroyed, each once a round.
     fn take(&mut self) -> Slot {
-        self.slots.pop().expect("less than half of them are taken")
+        self.joining = self.intact.pop().expect("less than half of them are taken");
+        self.joining
     }
 
     fn stutter(&mut self, mut at: Duration, slot: Slot, rng: &mut Rng) {

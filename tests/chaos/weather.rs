@@ -53,6 +53,9 @@ impl Weather {
         for name in ["SNAPSHOT_COUNT", catch_up] {
             rig.setup.etcd_environment.insert(format!("ETCD_{name}"), "50".to_owned());
         }
+        if let Err(why) = rig.setup.with_clocks("target".as_ref()) {
+            println!("{why}: no clock is set in this run");
+        }
         rig.group(GROUP, u32::try_from(nodes).expect("a cluster is small"));
         let launched = rig.launch_many(GROUP, nodes).map_err(describe)?;
         let weather = Self {
@@ -130,7 +133,8 @@ impl Weather {
             | Step::CutFromCloud(slot)
             | Step::Mend(slot)
             | Step::MetadataFails(slot)
-            | Step::MetadataHangs(slot) => {
+            | Step::MetadataHangs(slot)
+            | Step::SetClock(slot, _) => {
                 if let Some(node) = &self.slots[slot] {
                     self.step_on(node, step).await?;
                 }
@@ -158,6 +162,7 @@ impl Weather {
             Step::Mend(_) => mend(node)?,
             Step::MetadataFails(_) => node.imds.inject(imds::Fault::Fail(5)),
             Step::MetadataHangs(_) => node.imds.inject(imds::Fault::Hang),
+            Step::SetClock(_, seconds) => node.set_clock(seconds)?,
             Step::Terminate(_) | Step::Launch(_) | Step::LaunchOnSameAddress(_) | Step::Boot(_) | Step::Aws(_) => {}
         }
         Ok(())

@@ -69,6 +69,27 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    /// Lets [`Node::set_clock`] work, for the agent alone: etcd asks the kernel for the time, past every library.
+    ///
+    /// # Errors
+    /// When there is no libfaketime.
+    pub fn with_clocks(&mut self, target: &Path) -> Result<(), String> {
+        let dirs = ["x86_64", "aarch64"].map(|arch| PathBuf::from(format!("/usr/lib/{arch}-linux-gnu/faketime")));
+        let places = [target.join("tools")].into_iter().chain(dirs).map(|dir| dir.join("libfaketime.so.1"));
+        let library = places.into_iter().find_map(|path| path.canonicalize().ok());
+        let library = library.ok_or("no libfaketime: tests/tools/install clock")?;
+        let variables = [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            // A clock that is set is CLOCK_REALTIME alone.
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        self.agent_environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
+        Ok(())
+    }
+}
+
 /// What happens on a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -238,6 +259,14 @@ impl Node {
         for child in &lock(&self.machine.power).running {
             child.signal(signal);
         }
+    }
+
+    /// Sets the agent's clock so many seconds off the true time; see [`Setup::with_clocks`].
+    ///
+    /// # Errors
+    /// When the file that libfaketime reads in `HOME` cannot be written.
+    pub fn set_clock(&self, seconds: i32) -> io::Result<()> {
+        fs::write(self.machine.dir.join(".faketimerc"), format!("{seconds:+}\n"))
     }
 
     /// Runs the agent once by hand: `command`, the options of this node, then `more`. The machine
