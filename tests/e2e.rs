@@ -412,6 +412,8 @@ async fn f36_a_clock_that_is_set_back_prolongs_no_grace() {
         false => Err("the member is not suspected yet".to_owned()),
     };
     until(PATIENCE, suspects).await.unwrap();
+    // Well into the grace, which begins with the second look.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     nodes[2].set_clock(-3600).unwrap();
     whole(&rig, &nodes).await;
 }
