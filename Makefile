@@ -18,7 +18,7 @@ dist := target/dist/etcd-bootstrap-$(arch)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(arch)
 
-.PHONY: help sandbox test lint dist ignition bench
+.PHONY: help sandbox test chaos lint dist ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -33,6 +33,10 @@ test: ## all tests, against every etcd that the machine can have
 	@cat target/etcd/versions
 	tests/tools/check-packaging
 	cargo test
+
+chaos: ## ROUNDS=20 of bad weather on real etcds; also SEED=n NODES=3|5 ETCD=target/etcd/VERSION/etcd AGENT=path
+	@tests/tools/install build etcd clock
+	cargo test --test tests -- --ignored --exact --nocapture chaos::as_many_rounds_as_asked
 
 lint: ## formatting, clippy, licences, duplicate crates
 	@tests/tools/install build lint
