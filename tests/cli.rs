@@ -378,9 +378,9 @@ async fn f77_a_full_disk_is_found_before_etcd_is_asked() {
         dir = dir.display(),
         agent = agent.display(),
     );
-    let inner = write_script(scene.rig.directory.path(), "inner", &script);
+    let inner = scene.rig.directory.script("inner", &script).unwrap();
     let outer = format!("#!/bin/sh\nexec unshare --mount {} \"$@\"\n", inner.display());
-    scene.rig.programs.agent = write_script(scene.rig.directory.path(), "outer", &outer);
+    scene.rig.programs.agent = scene.rig.directory.script("outer", &outer).unwrap();
     scene.rig.cloud.change(|world| world.set_desired(GROUP, 3));
     let node = scene.rig.launch(Some(GROUP)).unwrap();
     let option = format!("--environment-file={}/etcd.env", dir.display());
@@ -1006,14 +1006,6 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, (u64, std::time::SystemTime)> {
 fn contents(dir: &Path) -> String {
     let read = |path: PathBuf| fs::read(path).unwrap_or_default();
     tree(dir).into_keys().map(|path| String::from_utf8_lossy(&read(path)).into_owned()).collect()
-}
-
-fn write_script(dir: &Path, name: &str, text: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    let path = dir.join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
 }
 
 /// Ports that accept and say nothing, as those of a forming or a frozen etcd; closed when dropped.

@@ -227,6 +227,17 @@ pub fn find(target: &Path) -> Result<PathBuf, String> {
     found.ok_or_else(|| "there is no etcd: set ETCD, or install it on PATH".to_owned())
 }
 
+/// The version that an etcd says it is.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn version(etcd: &Path) -> std::io::Result<String> {
+    let output = std::process::Command::new(etcd).arg("--version").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("etcd Version: "));
+    Ok(line.unwrap_or("of no version").to_owned())
+}
+
 /// The versions under `target/etcd/VERSION/etcd`, the oldest first.
 pub fn built(target: &Path) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(target.join("etcd")).into_iter().flatten().flatten();

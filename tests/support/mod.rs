@@ -21,6 +21,7 @@ pub mod ground;
 pub mod http;
 pub mod imds;
 pub mod node;
+pub mod relay;
 pub mod rig;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
