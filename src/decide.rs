@@ -147,18 +147,24 @@ fn before_any_leader(o: &Observation, p: &Policy, me: &Identity, start: Start) -
     let mut views = forming.values();
     match (views.next(), views.next()) {
         (Some(one), Some(other)) => wait(Reason::TwoForming { one: one.cluster_id, other: other.cluster_id }),
-        (Some(view), None) => adopt(o, view, me, start),
+        (Some(view), None) => adopt(o, p, view, me, start),
         (None, _) => found(o, p, me, start),
     }
 }
 
-/// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17).
-fn adopt(o: &Observation, view: &PeerView, me: &Identity, mut start: Start) -> Decision {
+/// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17). Without a quorum, an etcd up to
+/// 3.5 that comes back from a power cut looks the same: the tag tells, and a founder whose disk is lost must not found
+/// the cluster again (F04).
+fn adopt(o: &Observation, p: &Policy, view: &PeerView, me: &Identity, mut start: Start) -> Decision {
     let Some(row) = own_row(&view.members, me) else {
         return wait(Reason::FormingWithoutMe { cluster: view.cluster_id });
     };
-    if let Seen::No(blind) = &o.group {
-        return wait(Reason::GroupBlind(blind.clone()));
+    let forbidden = match &o.group {
+        Seen::No(blind) => Some(Reason::GroupBlind(blind.clone())),
+        Seen::Yes(group) => forbids_creation(o, p, group),
+    };
+    if let Some(reason) = forbidden {
+        return wait(reason);
     }
     if let Some(aside) = clear_backend(o) {
         return aside;
@@ -199,12 +205,8 @@ fn predecessor(founders: &[(String, MemberUrl)], own: &InstanceId) -> Option<Aft
 /// The initial cluster that this group asks for, sorted by instance id, when the group is settled (F02, F06, F71).
 fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUrl)>, Reason> {
     let (me, group, ec2) = own_group(o)?;
-    match (p.initial_cluster, &group.cluster_tag) {
-        (InitialCluster::Never, _) => return Err(Reason::CreationForbidden),
-        (InitialCluster::Auto, Some(tag)) => {
-            return Err(Reason::ClusterTagged { cluster: tag.clone(), unclear: unclear_answers(o) });
-        }
-        (InitialCluster::Auto, None) | (InitialCluster::Force, _) => {}
+    if let Some(reason) = forbids_creation(o, p, group) {
+        return Err(reason);
     }
     let eligible: Vec<&InstanceId> =
         group.instances.iter().filter(|(_, state)| may_found(state)).map(|(id, _)| id).collect();
@@ -218,6 +220,16 @@ fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUr
         return Err(Reason::GroupUnsettled { eligible: eligible.len(), desired: group.desired, other });
     }
     eligible.into_iter().map(|id| founder_entry(id, ec2, p)).collect()
+}
+
+fn forbids_creation(o: &Observation, p: &Policy, group: &Group) -> Option<Reason> {
+    match (p.initial_cluster, &group.cluster_tag) {
+        (InitialCluster::Never, _) => Some(Reason::CreationForbidden),
+        (InitialCluster::Auto, Some(tag)) => {
+            Some(Reason::ClusterTagged { cluster: tag.clone(), unclear: unclear_answers(o) })
+        }
+        (InitialCluster::Auto, None) | (InitialCluster::Force, _) => None,
+    }
 }
 
 /// The instances whose ports do speak and may be the tagged cluster, but not so that it could be understood: TLS, rights, or no etcd.
@@ -756,9 +768,11 @@ impl<'a> Cluster<'a> {
     }
 
     /// Whether a majority of this cluster's voters say each for itself that a member is not listed. The way to know
-    /// it where client auth hides the confirmed list.
+    /// it where client auth hides the confirmed list. One that knows no leader may still read its log, and has no say.
     fn majority_lacks(&self, member: MemberId) -> bool {
-        let lacking = self.views.iter().filter(|(_, view)| !view.members.iter().any(|m| m.id == member));
+        let led = |url: &MemberUrl| self.serving().any(|(of, client)| of == url && client.leader.is_some());
+        let lacking = self.views.iter().filter(|(url, _)| led(url));
+        let lacking = lacking.filter(|(_, view)| !view.members.iter().any(|m| m.id == member));
         lacking.clone().any(|(_, view)| {
             let voters = view.members.iter().filter(|m| !m.learner).count();
             let voices = view.members.iter().filter(|m| !m.learner);

@@ -318,7 +318,11 @@ impl Scene {
             cluster_id: cluster,
             member_id: MemberId(n),
             version: self.version.clone(),
-            leader: quorum.ok().and_then(|list| list.first()).map(|m| m.id),
+            // Rights hide the list only; without a quorum there is no leader either.
+            leader: match &quorum {
+                Seen::No(blind) if blind.kind != BlindKind::Denied => None,
+                Seen::Yes(_) | Seen::No(_) => list.first().map(|m| m.id),
+            },
             learner: list.iter().any(|m| m.id == MemberId(n) && m.learner),
             quorum_list: quorum,
         };
@@ -533,6 +537,17 @@ fn f04_a_published_row_is_never_new() {
     let list = [voter(1), voter(2), founder(3)];
     let scene = Scene::group(3).forming(OURS, &list, [2]);
     assert!(!matches!(scene.decide().action, Action::Start(Start { state: New, .. })), "{:?}", scene.decide());
+}
+
+#[test]
+fn f04_a_tagged_cluster_that_looks_as_if_it_formed_is_not_founded_again() {
+    // As an idle cluster up to 3.5 looks after a power cut to a founder whose disk is lost.
+    let list: Vec<Member> = (1..=3).map(founder).collect();
+    let forming = Scene::group(3).forming(OURS, &list, [2]);
+    let tagged = forming.clone().asg(|g| g.cluster_tag = Some("c1".into()));
+    tagged.waits("cluster-tagged");
+    tagged.policy(|p| p.initial_cluster = InitialCluster::Force).starts(New, "adopt-forming");
+    forming.policy(|p| p.initial_cluster = InitialCluster::Never).waits("creation-forbidden");
 }
 
 #[test]
@@ -1207,6 +1222,14 @@ fn f47_a_removed_member_is_known_where_the_quorums_list_is_hidden() {
     let removed = |nodes| Scene::group(4).data(log(1, true)).hesitant(BlindKind::Denied, &list, nodes);
     removed(2..=3).refuses("removed-member");
     removed(2..=2).starts(Existing, Reason::OwnDataNobodyObjects);
+}
+
+#[test]
+fn f52_a_member_that_knows_no_leader_removes_nobody() {
+    // Up to 3.5 an etcd answers while it reads its log, and lists itself alone for a moment.
+    let scene = Scene::group(3).data(log(1, true));
+    let scene = scene.member_of(OURS, 2, &[voter(2)], Seen::No(blind(BlindKind::Unreachable)));
+    scene.starts(Existing, Reason::OwnDataNobodyObjects);
 }
 
 #[test]
