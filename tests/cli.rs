@@ -281,7 +281,7 @@ async fn f03_f60_a_peer_that_cannot_be_understood_is_no_absence() {
 async fn f61_silent_peers_cost_one_deadline_and_are_named() {
     let (_rig, nodes) = group_of(2);
     let _silent = silence(nodes[1].address);
-    refuses(&nodes[0], &["--deadline=4s"], 75, &[&nodes[1].instance, "no answer within"]).await;
+    refuses(&nodes[0], &["--deadline=8s"], 75, &[&nodes[1].instance, "no answer within"]).await;
 }
 
 // ---------------------------------------------------------------- certificates

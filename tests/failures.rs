@@ -18,6 +18,7 @@ use crate::support::relay::{Fate, Relay};
 use crate::support::rig::{Rig, addresses, environment_by_hand};
 
 on_every_etcd!(
+    f04_f46_a_lost_disk_after_a_power_cut_founds_nothing_again,
     f03_f08_f09_a_silent_cluster_without_a_tag_is_no_absent_one,
     f11_another_group_on_the_same_addresses_is_another_cluster,
     f12b_f12c_late_founders_adopt_what_a_forming_etcd_lists,
@@ -36,7 +37,7 @@ on_every_etcd!(
     f83_one_node_reboots_in_any_phase,
 );
 
-async fn f03_f08_f09_a_silent_cluster_without_a_tag_is_no_absent_one(rig: Rig) {
+async fn f03_f08_f09_a_silent_cluster_without_a_tag_is_no_absent_one(mut rig: Rig) {
     let mut nodes = form(&rig, 3).await;
     for node in &nodes {
         node.wait_for(PATIENCE, |event| *event == Event::ReadyExited { code: 0 }).await.unwrap();
@@ -50,19 +51,42 @@ async fn f03_f08_f09_a_silent_cluster_without_a_tag_is_no_absent_one(rig: Rig) {
     });
     // The last survivor is frozen: its ports accept and say nothing, as those of an early founder do.
     nodes[0].signal(Signal::Freeze);
+    rig.setup.agent_arguments = vec!["--founding-grace=0s".into()];
     let fresh = rig.launch_many(GROUP, 2).unwrap();
-    let impatient = ["--founding-grace=0s", "--deadline=4s"];
-    let (a, b) = tokio::join!(fresh[0].agent("run", &impatient), fresh[1].agent("run", &impatient));
+    let (a, b) = tokio::join!(fresh[0].agent("run", &["--deadline=6s"]), fresh[1].agent("run", &["--deadline=6s"]));
     for run in [a, b].map(Result::unwrap) {
         assert_eq!(run.code, 75, "{}", run.stderr);
         assert!(run.stderr.contains(&nodes[0].instance), "the silent one is named: {}", run.stderr);
     }
     assert!(fresh.iter().all(|node| node.environment() == Ok(None)));
-    // Launched with the others, it would have been a founder that never came up: the agreement itself was possible.
+    // Launched with the others, it would be a founder that never came up, and two of three are enough.
     rig.cloud.change(|world| world.instance_mut(&nodes[0].instance).launched += Duration::from_secs(3600));
-    let (a, b) = tokio::join!(fresh[0].agent("run", &impatient), fresh[1].agent("run", &impatient));
-    let codes = [a, b].map(|run| run.unwrap().code);
-    assert!(codes.contains(&0), "{codes:?}");
+    fresh.iter().for_each(Node::boot);
+    rig.judge.all_healthy(&addresses(&fresh), PATIENCE).await.unwrap();
+}
+
+/// Up to 3.5, an idle cluster's member that comes back alone says `not_decided` and lists founders without client URLs.
+async fn f04_f46_a_lost_disk_after_a_power_cut_founds_nothing_again(rig: Rig) {
+    let nodes = form(&rig, 3).await;
+    let id = cluster_id(&rig, &nodes).await;
+    for node in &nodes {
+        node.wait_for(PATIENCE, |event| *event == Event::ReadyExited { code: 0 }).await.unwrap();
+    }
+    for node in &nodes {
+        node.cut_power().await;
+    }
+    nodes[0].wipe_disk().unwrap();
+    // As /run is after a reboot.
+    std::fs::remove_file(nodes[0].environment_file()).unwrap();
+    nodes[1].boot();
+    until(PATIENCE, async || members(&rig, &nodes[1]).await.map(|_| ())).await.unwrap();
+    let run = agent(&nodes[0], &["--deadline=3s"]).await;
+    assert_eq!(run.code, 75, "{}", run.stderr);
+    assert_eq!(nodes[0].environment(), Ok(None));
+    nodes[2].boot();
+    nodes[0].boot();
+    whole(&rig, &nodes).await;
+    assert_eq!(cluster_id(&rig, &nodes).await, id);
 }
 
 async fn f11_another_group_on_the_same_addresses_is_another_cluster(rig: Rig) {
@@ -97,7 +121,7 @@ async fn f12b_f12c_late_founders_adopt_what_a_forming_etcd_lists(rig: Rig) {
     assert_eq!(nodes[2].environment().unwrap().unwrap()["ETCD_INITIAL_CLUSTER_STATE"], "existing");
 }
 
-/// From 3.5.30 on etcd itself takes the second add, and the first joiner then finds a list that is not its own (E2).
+/// From 3.5.30 on etcd itself takes the second add, and the first joiner then finds a list that is not its own.
 async fn f14_f27_f56_a_second_join_waits_for_the_first(rig: Rig) {
     let mut nodes = form(&rig, 3).await;
     let mut client = rig.judge.client(&addresses(&nodes)).await.unwrap();
@@ -171,8 +195,12 @@ async fn f20_a_members_own_old_list_is_no_authority(mut rig: Rig) {
     }
     // The one that missed the change is the only one that answers.
     nodes[2].boot();
-    until(PATIENCE, async || members(&rig, &nodes[2]).await.map(|_| ())).await.unwrap();
-    assert_eq!(members(&rig, &nodes[2]).await.unwrap().members.len(), 3);
+    let old = async || {
+        // Up to 3.5 it answers before it has read its log.
+        let listed = members(&rig, &nodes[2]).await?;
+        if listed.members.len() == 3 { holds(&listed, &nodes[0]) } else { Err(format!("{listed:?}")) }
+    };
+    until(PATIENCE, old).await.unwrap();
     let run = agent(&joiner, &["--deadline=3s"]).await;
     assert_eq!(run.code, 75, "{}", run.stderr);
     assert!(run.stderr.contains("has no quorum that confirms its member list"), "{}", run.stderr);
@@ -196,7 +224,7 @@ async fn f21_f33_f37_f38_silence_is_no_death_and_a_refused_add_no_success(rig: R
     for state in [Ec2State::Running, Ec2State::Stopping, Ec2State::Stopped] {
         rig.cloud.change(|world| world.instance_mut(&silent.instance).state = state);
         let run = agent(&joiner, &["--deadline=3s"]).await;
-        // With a silent voter among three, etcd takes nobody (E7).
+        // With a silent voter among three, etcd takes nobody.
         assert_eq!(run.code, 75, "{}", run.stderr);
         assert!(run.stderr.contains("etcd does not take the change now"), "{state:?}: {}", run.stderr);
         assert_eq!(joiner.environment(), Ok(None));
@@ -238,7 +266,9 @@ async fn f22_f25_f26_f42_what_others_have_done_meanwhile_is_done(rig: Rig) {
     let nodes = [first, joiner];
     whole(&rig, &nodes).await;
     let log = nodes[1].log("agent.log");
-    assert!(log.contains("member not found") && log.contains("Peer URLs already exists"), "{log}");
+    // The ids of two adds of one URL are the same within a second.
+    let already = ["Peer URLs already exists", "member ID already exist"].iter().any(|said| log.contains(said));
+    assert!(log.contains("member not found") && already, "{log}");
 }
 
 async fn f32_the_address_of_another_live_member_is_refused(rig: Rig) {
@@ -280,10 +310,9 @@ async fn f41_a_removal_that_costs_the_quorum_waits(rig: Rig) {
     rig.cloud.change(|world| world.instance_mut(&nodes[1].instance).state = Ec2State::Running);
     nodes[1].boot();
     joiner.boot();
-    let leaving = std::mem::replace(&mut nodes[2], joiner);
+    nodes[2] = joiner;
     whole(&rig, &nodes).await;
-    leaving.cut_power().await;
-    intact(&mut client).await;
+    intact(&mut rig.judge.client(&addresses(&nodes)).await.unwrap()).await;
 }
 
 async fn f48_another_clusters_data_is_refused_and_kept(rig: Rig) {
@@ -360,7 +389,7 @@ async fn f75_a_unit_with_flags_of_its_own_gets_the_initial_cluster_alone(mut rig
     let both = rig.launch_at(Some(GROUP), address).unwrap();
     both.boot();
     both.wait_for(PATIENCE, |event| *event == Event::EtcdExited { code: 1 }).await.unwrap();
-    assert!(both.log("etcd.log").contains("is shadowed by corresponding command-line flag"), "E9");
+    assert!(both.log("etcd.log").contains("is shadowed by corresponding command-line flag"), "etcd refuses both");
     rig.terminate(&both).await;
 
     rig.setup.agent_arguments = vec!["--emit=initial".into()];
@@ -405,7 +434,7 @@ async fn f36_f67_a_member_that_ec2_has_forgotten_is_replaced() {
     nodes[2].boot();
     whole(&rig, &nodes).await;
     let log = nodes[2].log("agent.log");
-    assert!(log.contains("does not know"), "by what is not known, not by EC2's word: {log}");
+    assert!(log.contains("is unknown to EC2"), "{log}");
     let asked = rig.aws.calls().into_iter().filter(|call| call.action == Action::DescribeInstances.name());
     let by_name = |parameters: &std::collections::BTreeMap<String, String>| {
         parameters.keys().all(|key| !key.starts_with("InstanceId")) && parameters.values().any(|v| *v == dead.instance)
