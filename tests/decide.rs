@@ -679,7 +679,7 @@ fn f06_pending_instances_are_founders() {
 }
 
 #[test]
-fn f06_an_unsettled_group_creates_nothing() {
+fn f06_f43_an_unsettled_group_creates_nothing() {
     for state in ["Terminating", "Terminating:Wait", "Terminating:Proceed", "Terminated", "Standby", "Detaching", "New"]
     {
         Scene::founders(3).instance(4, state, "running").waits(Reason::GroupUnsettled {
@@ -836,7 +836,7 @@ fn f37_only_shutting_down_and_terminated_are_dead() {
 }
 
 #[test]
-fn f33_an_instance_of_the_group_is_alive_though_ec2_does_not_know_it() {
+fn f33_f43_an_instance_of_the_group_is_alive_though_ec2_does_not_know_it() {
     for state in ["Pending", "Standby", "Terminating:Wait", "SomethingNew"] {
         let scene = Scene::replacing(voter(4)).asked(4).asg(|g| drop(g.instances.insert(id(4), state.to_owned())));
         scene.again(3600).again(3600).adds(Learning);

@@ -10,6 +10,8 @@ mod disk;
 mod fakes;
 // The main job, on real etcd.
 mod e2e;
+// The failure catalogue, against the tests that there are.
+mod catalogue;
 // What goes wrong at a bad moment, on real etcd.
 mod failures;
 // The main job with another judge of the AWS calls.

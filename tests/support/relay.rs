@@ -48,11 +48,8 @@ impl Relay {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let plan = Arc::new(Plan {
-            next: Mutex::default(),
-            accepted: watch::Sender::default(),
-            released: Semaphore::new(0),
-        });
+        let plan =
+            Arc::new(Plan { next: Mutex::default(), accepted: watch::Sender::default(), released: Semaphore::new(0) });
         let for_connections = Arc::clone(&plan);
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
