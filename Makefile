@@ -18,7 +18,7 @@ dist := target/dist/etcd-bootstrap-$(arch)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(arch)
 
-.PHONY: help sandbox test chaos lint dist ignition bench
+.PHONY: help sandbox test catalogue chaos lint dist ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -37,6 +37,12 @@ test: ## all tests, against every etcd that the machine can have
 chaos: ## ROUNDS=20 of bad weather on real etcds; also SEED=n NODES=3|5 ETCD=target/etcd/VERSION/etcd AGENT=path
 	@tests/tools/install build etcd clock
 	cargo test --test tests -- --ignored --exact --nocapture chaos::as_many_rounds_as_asked
+
+# Twice as many tests at once as there are cores: on real etcds they mostly wait.
+catalogue: ## all tests, told as the failure catalogue: each entry, its tests, their etcds, the result
+	@tests/tools/install
+	cargo test --no-fail-fast -- --show-output --test-threads=$$(( 2 * $$(nproc) )) >target/catalogue.log || true
+	@tests/tools/catalogue ARCHITECTURE.md target/catalogue.log
 
 lint: ## formatting, clippy, licences, duplicate crates
 	@tests/tools/install build lint

@@ -152,19 +152,18 @@ fn before_any_leader(o: &Observation, p: &Policy, me: &Identity, start: Start) -
     }
 }
 
-/// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17).
-///
-/// Not where the tag says that a cluster has formed: then this node may be a founder that has lost its disk, and the
-/// forming one a founder that came late. A vote given twice could elect a leader that lacks what was acknowledged.
+/// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17). Without a quorum, an etcd up to
+/// 3.5 that comes back from a power cut looks the same, and so does a founder that comes late: the tag tells. A founder
+/// whose disk is lost must not found the cluster again, or vote twice (F04).
 fn adopt(o: &Observation, p: &Policy, view: &PeerView, me: &Identity, mut start: Start) -> Decision {
     let Some(row) = own_row(&view.members, me) else {
         return wait(Reason::FormingWithoutMe { cluster: view.cluster_id });
     };
-    let may_create = match &o.group {
-        Seen::No(blind) => Err(Reason::GroupBlind(blind.clone())),
-        Seen::Yes(group) => never_tagged(o, p, group),
+    let forbidden = match &o.group {
+        Seen::No(blind) => Some(Reason::GroupBlind(blind.clone())),
+        Seen::Yes(group) => forbids_creation(o, p, group),
     };
-    if let Err(reason) = may_create {
+    if let Some(reason) = forbidden {
         return wait(reason);
     }
     if let Some(aside) = clear_backend(o) {
@@ -206,10 +205,9 @@ fn predecessor(founders: &[(String, MemberUrl)], own: &InstanceId) -> Option<Aft
 /// The initial cluster that this group asks for, sorted by instance id, when the group is settled (F02, F06, F71).
 fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUrl)>, Reason> {
     let (me, group, ec2) = own_group(o)?;
-    if p.initial_cluster == InitialCluster::Never {
-        return Err(Reason::CreationForbidden);
+    if let Some(reason) = forbids_creation(o, p, group) {
+        return Err(reason);
     }
-    never_tagged(o, p, group)?;
     let eligible: Vec<&InstanceId> =
         group.instances.iter().filter(|(_, state)| may_found(state)).map(|(id, _)| id).collect();
     let other: Vec<String> = group
@@ -224,13 +222,13 @@ fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUr
     eligible.into_iter().map(|id| founder_entry(id, ec2, p)).collect()
 }
 
-/// The tag says that the group has a cluster, or had one (F08); only a person overrides it.
-fn never_tagged(o: &Observation, p: &Policy, group: &Group) -> Result<(), Reason> {
-    match &group.cluster_tag {
-        Some(tag) if p.initial_cluster != InitialCluster::Force => {
-            Err(Reason::ClusterTagged { cluster: tag.clone(), unclear: unclear_answers(o) })
+fn forbids_creation(o: &Observation, p: &Policy, group: &Group) -> Option<Reason> {
+    match (p.initial_cluster, &group.cluster_tag) {
+        (InitialCluster::Never, _) => Some(Reason::CreationForbidden),
+        (InitialCluster::Auto, Some(tag)) => {
+            Some(Reason::ClusterTagged { cluster: tag.clone(), unclear: unclear_answers(o) })
         }
-        Some(_) | None => Ok(()),
+        (InitialCluster::Auto, None) | (InitialCluster::Force, _) => None,
     }
 }
 
@@ -770,9 +768,11 @@ impl<'a> Cluster<'a> {
     }
 
     /// Whether a majority of this cluster's voters say each for itself that a member is not listed. The way to know
-    /// it where client auth hides the confirmed list.
+    /// it where client auth hides the confirmed list. One that knows no leader may still read its log, and has no say.
     fn majority_lacks(&self, member: MemberId) -> bool {
-        let lacking = self.views.iter().filter(|(_, view)| !view.members.iter().any(|m| m.id == member));
+        let led = |url: &MemberUrl| self.serving().any(|(of, client)| of == url && client.leader.is_some());
+        let lacking = self.views.iter().filter(|(url, _)| led(url));
+        let lacking = lacking.filter(|(_, view)| !view.members.iter().any(|m| m.id == member));
         lacking.clone().any(|(_, view)| {
             let voters = view.members.iter().filter(|m| !m.learner).count();
             let voices = view.members.iter().filter(|m| !m.learner);

@@ -170,10 +170,10 @@ impl fmt::Display for Reason {
                 write!(f, "{agreed} of {founders} founders agree; not heard: {}", silent.join("; "))
             }
             Self::ClusterTagged { cluster, unclear } => {
-                write!(f, "no formed cluster answers, but the group's tag says that {cluster} exists")?;
+                write!(f, "no formed cluster answers, but the group's tag says that cluster {cluster} exists")?;
                 if unclear.is_empty() { Ok(()) } else { write!(f, "; not understood: {}", unclear.join("; ")) }
             }
-            Self::CreationForbidden => f.write_str("nobody answers as etcd, and --initial-cluster-policy is never"),
+            Self::CreationForbidden => f.write_str("no formed cluster answers, and --initial-cluster-policy is never"),
             Self::FormingWithoutMe { cluster } => {
                 write!(f, "cluster {cluster} is forming without this node; it can join once there is a leader")
             }

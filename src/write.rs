@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_bare_and_sorted() {
+    fn f76_lines_are_bare_and_sorted() {
         let text = render(&vars(&[
             ("ETCD_NAME", "i-0123"),
             ("ETCD_INITIAL_CLUSTER", "a=https://10.0.0.1:2380,b=https://[fd00::1]:2380"),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_readers_disagree_about_are_refused() {
+    fn f76_values_that_readers_disagree_about_are_refused() {
         for value in ["a b", "a\nETCD_FORCE_NEW_CLUSTER=true", "\"a\"", "it's", "a\\", "a\tb", "a\r", "`a`", "\u{a0}"] {
             let refused = render(&vars(&[("A", value)]));
             assert!(matches!(refused, Err(Unrenderable::Value { .. })), "{value:?}");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn replace_creates_directories_and_sets_the_mode() {
+    fn f77_replace_creates_directories_and_sets_the_mode() {
         let scratch = tempfile::tempdir().expect("a temporary directory");
         let path = scratch.path().join("run/etcd/env");
         replace(&path, "A=1\n", 0o644).expect("writing below a temporary directory");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_replace_leaves_the_old_file_and_no_other() {
+    fn f77_a_failed_replace_leaves_the_old_file_and_no_other() {
         let scratch = tempfile::tempdir().expect("a temporary directory");
         let path = scratch.path().join("env");
         fs::create_dir(&path).expect("an obstacle");

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::e2e::{form, rig as rig_with};
 use crate::support::aws::{Action, Fault, Often};
+use crate::support::cloud::Place;
 use crate::support::etcd::{MemberList, find};
 use crate::support::http::{self, Answer, Request};
 use crate::support::imds::{self, CREDENTIALS, IDENTITY};
@@ -82,6 +83,45 @@ async fn f62_f63_f64_metadata_that_does_not_answer_is_unavailable() {
 }
 
 #[tokio::test]
+async fn f64_f68_metadata_and_group_that_come_late_are_waited_for() {
+    let mut rig = rig();
+    rig.group(GROUP, 1);
+    rig.setup.deadline = "60s".into();
+    let node = rig.launch(None).unwrap();
+    node.imds.unplug().await;
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        node.imds.plug().unwrap();
+        let asked = || rig.aws.count(Action::DescribeAutoScalingInstances);
+        while asked() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (lifecycle, target) = ("InService".to_owned(), "InService".to_owned());
+        let place = Place { group: GROUP.into(), lifecycle, target };
+        rig.cloud.change(|world| world.instance_mut(&node.instance).place = Some(place));
+    };
+    let (run, ()) = tokio::join!(node.agent("run", &[]), late);
+    let run = run.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for waited_for in ["instance metadata", "is in no Auto Scaling group"] {
+        assert!(run.stderr.contains(waited_for), "{waited_for}: {}", run.stderr);
+    }
+}
+
+#[tokio::test]
+async fn f65_what_the_metadata_does_not_have_is_no_fault() {
+    let (_rig, node) = alone();
+    for path in ["autoscaling/target-lifecycle-state", "local-hostname", "ipv6", "mac"] {
+        node.imds.answer(&format!("/latest/meta-data/{path}"), 404, "");
+    }
+    let run = node.agent("run", &["--deadline=30s"]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let asked = node.imds.exchanges();
+    assert!(asked.iter().any(|exchange| exchange.status == Some(404)), "{asked:?}");
+    assert!(asked.iter().all(|exchange| !exchange.path.contains("/tags")), "tags are off by default: {asked:?}");
+}
+
+#[tokio::test]
 async fn metadata_switched_off_needs_a_person() {
     let (_rig, node) = alone();
     node.imds.inject(imds::Fault::Disabled);
@@ -100,7 +140,7 @@ async fn a_malformed_identity_document_is_unavailable() {
 // ---------------------------------------------------------------- AWS
 
 #[tokio::test]
-async fn f10_f68_an_instance_outside_of_the_group_needs_a_person() {
+async fn f10_an_instance_outside_of_the_group_needs_a_person() {
     let scene = Scene::new().await;
     let mut rig = scene.rig;
     rig.setup.deadline = "2s".into();
@@ -194,7 +234,7 @@ async fn f61_a_deadline_in_the_middle_of_the_first_look_is_no_fault_of_configura
 }
 
 #[tokio::test]
-async fn f34_a_stale_partial_or_empty_reply_changes_nothing() {
+async fn f31_f34_a_stale_partial_or_empty_reply_changes_nothing() {
     let scene = Scene::new().await;
     let hidden = |instance: &str| Fault::Without(BTreeSet::from([instance.to_owned()]));
     let (groups, instances) = (Action::DescribeAutoScalingGroups, Action::DescribeInstances);
@@ -234,6 +274,25 @@ async fn f31_an_instance_without_an_address_is_named() {
     rig.cloud.change(|world| world.instance_mut(&nodes[1].instance).address = None);
     refuses(&nodes[0], &[], 75, &["an address", &nodes[1].instance]).await;
     refuses(&nodes[1], &[], 78, &["no address"]).await;
+}
+
+/// In the fake, each instance has a second network interface, and a second address on the first.
+#[tokio::test]
+async fn f30_one_primary_address_of_each_instance_counts() {
+    let (_rig, node) = alone();
+    let report = dry_run(&node).await;
+    let file = report["file"].as_str().unwrap();
+    let own = format!("ETCD_INITIAL_CLUSTER={}=http://{}:2380\n", node.instance, node.address);
+    assert!(file.contains(&own), "{file}");
+    assert!(!report.to_string().contains("10.255."), "{report:#}");
+}
+
+#[tokio::test]
+async fn f43_a_lifecycle_state_that_is_not_known_is_kept_and_not_counted() {
+    let (rig, nodes) = group_of(2);
+    rig.cloud.change(|world| world.set_lifecycle(&nodes[1].instance, "Quarantined:Anew"));
+    let word = format!("{} is Quarantined:Anew", nodes[1].instance);
+    refuses(&nodes[0], &[], 75, &["1 of 2 desired", &word]).await;
 }
 
 #[tokio::test]
@@ -281,7 +340,7 @@ async fn f03_f60_a_peer_that_cannot_be_understood_is_no_absence() {
 async fn f61_silent_peers_cost_one_deadline_and_are_named() {
     let (_rig, nodes) = group_of(2);
     let _silent = silence(nodes[1].address);
-    refuses(&nodes[0], &["--deadline=4s"], 75, &[&nodes[1].instance, "no answer within"]).await;
+    refuses(&nodes[0], &["--deadline=8s"], 75, &[&nodes[1].instance, "no answer within"]).await;
 }
 
 // ---------------------------------------------------------------- certificates
@@ -378,9 +437,9 @@ async fn f77_a_full_disk_is_found_before_etcd_is_asked() {
         dir = dir.display(),
         agent = agent.display(),
     );
-    let inner = write_script(scene.rig.directory.path(), "inner", &script);
+    let inner = scene.rig.directory.script("inner", &script).unwrap();
     let outer = format!("#!/bin/sh\nexec unshare --mount {} \"$@\"\n", inner.display());
-    scene.rig.programs.agent = write_script(scene.rig.directory.path(), "outer", &outer);
+    scene.rig.programs.agent = scene.rig.directory.script("outer", &outer).unwrap();
     scene.rig.cloud.change(|world| world.set_desired(GROUP, 3));
     let node = scene.rig.launch(Some(GROUP)).unwrap();
     let option = format!("--environment-file={}/etcd.env", dir.display());
@@ -1006,14 +1065,6 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, (u64, std::time::SystemTime)> {
 fn contents(dir: &Path) -> String {
     let read = |path: PathBuf| fs::read(path).unwrap_or_default();
     tree(dir).into_keys().map(|path| String::from_utf8_lossy(&read(path)).into_owned()).collect()
-}
-
-fn write_script(dir: &Path, name: &str, text: &str) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    let path = dir.join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
 }
 
 /// Ports that accept and say nothing, as those of a forming or a frozen etcd; closed when dropped.

@@ -112,6 +112,26 @@ fn the_table_of_exit_codes_is_the_enum() {
     }
 }
 
+/// What the rest of the agent's safety hangs on: no etcd without it, and nothing that runs when etcd stops.
+#[test]
+fn f01_f40_f64_f83_the_units_start_no_etcd_without_the_agent_and_do_nothing_at_its_stop() {
+    for unit in ["etcd", "etcd-member"] {
+        let drop_in = read(&format!("systemd/{unit}.service.d/10-etcd-bootstrap.conf"));
+        let before = values(&drop_in, "ExecStartPre");
+        assert_eq!(before, ["+/usr/bin/systemctl start etcd-bootstrap.service"], "no '-': its failure is etcd's");
+        assert_eq!(values(&drop_in, "Restart"), ["always"]);
+    }
+    let agent = read("systemd/etcd-bootstrap.service");
+    assert_eq!(values(&agent, "ExecStart"), ["/opt/bin/etcd-bootstrap run"], "no '-' here either");
+    assert!(values(&agent, "SuccessExitStatus").is_empty() && values(&agent, "RemainAfterExit").is_empty());
+    assert!(values(&agent, "After").iter().any(|units| units.contains("network-online.target")));
+    for file in files().into_iter().filter(|file| file.starts_with("systemd/")) {
+        let text = read(&file);
+        assert!(["ExecStop", "ExecStopPost"].iter().all(|key| values(&text, key).is_empty()), "{file}");
+    }
+    assert!(read("README.md").contains("locksmith"), "who reboots Flatcar is told what its strategy cannot do");
+}
+
 #[test]
 fn the_units_try_again_after_the_codes_that_the_table_says() {
     let unit = read("systemd/etcd-bootstrap-ready.service");
@@ -414,7 +434,7 @@ fn every_number_of_the_failure_catalogue_that_is_cited_is_explained() {
 }
 
 /// `F28`, `E17`, `F12b`, and the `f28` of a test's name.
-fn citations(text: &str) -> BTreeSet<String> {
+pub fn citations(text: &str) -> BTreeSet<String> {
     let boundary = |c: Option<char>| !c.is_some_and(|c| c.is_ascii_alphanumeric());
     let mut cited = BTreeSet::new();
     for (at, c) in text.char_indices().filter(|(_, c)| matches!(c, 'F' | 'E' | 'f')) {
@@ -453,13 +473,13 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(file: &str) -> String {
+pub fn read(file: &str) -> String {
     let bytes = fs::read(root().join(file)).unwrap_or_else(|e| panic!("read {file}: {e}"));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// All files of the repository, without what git ignores.
-fn files() -> Vec<String> {
+pub fn files() -> Vec<String> {
     let mut files = Vec::new();
     let mut directories: Vec<PathBuf> = vec![root().to_owned()];
     while let Some(directory) = directories.pop() {

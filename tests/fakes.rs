@@ -2,7 +2,6 @@
 //! real etcd runs under a stand-in for the agent, and every fault is seen as the SDK shows it.
 
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -279,11 +278,8 @@ async fn etcds_started_by_hand_are_one_whole_cluster() {
 
 /// A stand-in for the agent that does what the script says; `$env` is the environment file.
 fn stand_in(rig: &mut Rig, script: &str) {
-    let path = rig.directory.path().join("agent");
     let begin = "#!/bin/sh\nfor o; do case $o in --environment-file=*) env=${o#*=};; esac; done\n";
-    std::fs::write(&path, format!("{begin}{script}")).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    rig.programs.agent = path;
+    rig.programs.agent = rig.directory.script("agent", &format!("{begin}{script}")).unwrap();
 }
 
 /// Writes the environment of a cluster of one on `IP`.

@@ -12,6 +12,10 @@ mod fakes;
 mod e2e;
 // The main job in all weathers, while clients read and write.
 mod chaos;
+// The failure catalogue, against the tests that there are.
+mod catalogue;
+// What goes wrong at a bad moment, on real etcd.
+mod failures;
 // The main job with another judge of the AWS calls.
 mod moto;
 // The identity with another judge of the metadata.

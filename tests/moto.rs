@@ -24,7 +24,7 @@ const GROUP: &str = "etcd-a";
 const SERVER: &str = "target/venv/bin/moto_server";
 
 #[tokio::test]
-async fn f20_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
+async fn f24_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
     if !Path::new(SERVER).is_file() {
         assert!(std::env::var_os("CI").is_none(), "CI must have moto: tests/tools/install moto");
         return eprintln!("skipped: there is no {SERVER}: tests/tools/install moto");

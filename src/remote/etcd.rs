@@ -142,7 +142,8 @@ fn refusal(error: &Error) -> Refusal {
 }
 
 async fn connect(tls: Option<&Tls>, url: &MemberUrl, timeout: Duration) -> Result<Client, Absence> {
-    let mut options = ConnectOptions::new().with_connect_timeout(timeout).with_timeout(timeout);
+    // No timeout of the crate's own for the call: it would race the caller's, and what it says is no etcd error (F61).
+    let mut options = ConnectOptions::new().with_connect_timeout(timeout);
     if url.scheme() == Scheme::Https {
         options = options.with_tls(grpc_tls(tls));
     }

@@ -2,9 +2,11 @@
 //!
 //! It answers under peer TLS only, without a quorum and without client auth (E8): the best view of who lives.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use serde::Deserialize;
 
 use super::{cause, chain};
@@ -40,9 +42,23 @@ pub async fn fetch_peer(client: &Client, url: &MemberUrl, own: Option<&Statement
     let view = members.and_then(|(cluster_id, members)| {
         let version = version?;
         let decided = version.etcdcluster.filter(|v| !v.is_empty() && v != "not_decided");
+        if decided.is_none() && founders_id(&members) != cluster_id {
+            return Err(not_etcd("its member list is not that of a cluster being founded: it still reads its log, or waits for its quorum"));
+        }
         Ok(PeerView { cluster_id, members, server_version: version.etcdserver, cluster_version: decided })
     });
     view.map_or_else(PeerAnswer::Absent, PeerAnswer::Member)
+}
+
+/// The id of a cluster that never changed: the hash of its founders' ids (membership/cluster.go:231, v3.7.1). An etcd up
+/// to 3.5 opens its peer port before it has read its log, and lists fewer members for a moment; whoever took that list
+/// over would found another cluster (F02).
+fn founders_id(members: &[Member]) -> ClusterId {
+    let ids: BTreeSet<u64> = members.iter().map(|m| m.id.0).collect();
+    let bytes: Vec<u8> = ids.into_iter().flat_map(u64::to_be_bytes).collect();
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &bytes);
+    let first = hash.as_ref().first_chunk().expect("SHA-1 has 20 bytes");
+    ClusterId(u64::from_be_bytes(*first))
 }
 
 async fn fetch_members(client: &Client, url: &MemberUrl) -> Result<(ClusterId, Vec<Member>), Absence> {

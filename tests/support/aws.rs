@@ -388,17 +388,24 @@ fn describe_instances(world: &World, form: &mut Form, effect: &Effect) -> Result
 /// One instance, in a reservation of its own as Auto Scaling's launches are.
 fn describe_instance(instance: &Instance) -> String {
     let address = instance.address.map(|address| address.to_string());
-    let interface = address.as_deref().map(|address| {
-        let addresses = [text("privateIpAddress", address), text("primary", "true")];
+    // As on a node of containers: a second address, and a second interface. Neither is the instance's own.
+    let interface = |index: u8, own: &str, second: &str| {
+        let address = |address: &str, primary: &str| {
+            element("item", &[text("privateIpAddress", address), text("primary", primary)])
+        };
+        let addresses = [address(own, "true"), address(second, "false")];
         element(
             "item",
             &[
-                text("privateIpAddress", address),
-                element("attachment", &[text("deviceIndex", 0)]),
-                element("privateIpAddressesSet", &[element("item", &addresses)]),
+                text("privateIpAddress", own),
+                element("attachment", &[text("deviceIndex", index)]),
+                element("privateIpAddressesSet", &addresses),
             ],
         )
-    });
+    };
+    let interfaces = address
+        .as_deref()
+        .map(|own| [interface(0, own, "10.255.0.1"), interface(1, "10.255.0.2", "10.255.0.3")].concat());
     let tag = instance.place.as_ref().map(|place| {
         let tag = [text("key", GROUP_TAG), text("value", &place.group)];
         element("item", &tag)
@@ -412,7 +419,7 @@ fn describe_instance(instance: &Instance) -> String {
         text("instanceType", "t4g.small"),
         text("launchTime", timestamp(instance.launched)),
         element("placement", &[text("availabilityZone", &instance.zone)]),
-        element("networkInterfaceSet", interface.as_slice()),
+        element("networkInterfaceSet", interfaces.as_slice()),
         element("tagSet", tag.as_slice()),
     ];
     element(

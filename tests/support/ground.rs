@@ -72,6 +72,18 @@ impl Directory {
         &self.path
     }
 
+    /// Writes an executable script.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn script(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path.join(name);
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+
     /// Leaves the directory where it is when this value goes.
     pub fn keep(&mut self) {
         self.keep = true;

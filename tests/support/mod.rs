@@ -22,6 +22,7 @@ pub mod http;
 pub mod imds;
 pub mod network;
 pub mod node;
+pub mod relay;
 pub mod rig;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
