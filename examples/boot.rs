@@ -112,7 +112,7 @@ impl Plan {
         };
         Ok(Image {
             root: target.join("boot").join(self.suite),
-            flatcar: repository.join("examples/boot/flatcar"),
+            layers: repository.join("examples/boot"),
             etcd: etcd.map(|path| path.canonicalize().unwrap_or(path)),
             flavour,
             dist: dist.to_owned(),

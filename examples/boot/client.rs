@@ -1,13 +1,29 @@
 //! A program of a consumer node that uses etcd all the time, and what it went through.
 
+use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use etcd_client::{Client, ConnectOptions};
 
+use crate::support::child::Child;
+
 /// Between two requests.
 const PACE: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Starts this program as a client, by a command that leads into a machine's network.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start(mut command: Command, log: &Path) -> Result<Child, String> {
+    let started = std::env::current_exe().and_then(|own| {
+        command.arg(own).args(["--client", "http://127.0.0.1:2379"]).stdout(File::create(log)?);
+        Child::spawn(command)
+    });
+    started.map_err(|error| format!("start the client: {error}"))
+}
 
 /// Writes and reads one key until killed; prints the time and the result of each request.
 ///

@@ -22,8 +22,9 @@ use crate::support::imds;
 pub struct Image {
     /// The root file system that all machines share below their own.
     pub root: PathBuf,
-    /// Flatcar's etcd-member.service and what it needs, for machines of that flavour.
-    pub flatcar: PathBuf,
+    /// What lies over it: `flatcar` has that flavour's etcd-member.service and what it needs, `node` a unit that
+    /// depends on etcd.
+    pub layers: PathBuf,
     /// An etcd in place of the distribution's.
     pub etcd: Option<PathBuf>,
     pub flavour: Flavour,
@@ -111,7 +112,14 @@ impl Lab {
         run("ip", &["addr", "add", &format!("{metadata}/32"), "dev", "lab"]).await.or_else(already_there)?;
         let imds = imds::Imds::start(self.cloud.clone(), &instance, metadata).map_err(|error| error.to_string())?;
         imds.answer("/2019-10-01/user-data", 200, config);
-        Machine::assemble(&self.image, &self.ground, (instance, address), imds).await
+        let mut layers = Vec::from([self.image.root.clone()]);
+        if self.image.flavour == Flavour::Flatcar {
+            layers.push(self.image.layers.join("flatcar"));
+        }
+        if group == GROUP {
+            layers.push(self.image.layers.join("node"));
+        }
+        Machine::assemble(&self.image, &layers, &self.ground, (instance, address), imds).await
     }
 
     /// Terminates the instance: its power goes, its network, its metadata service, and the cloud says so.
@@ -134,12 +142,12 @@ impl Lab {
         let text = std::fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
         let mut config: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         let options: String = self.options.iter().map(|line| format!("{line}\n")).collect();
+        let options = format!("data:,{}", percent_encoded(&options));
         for file in config["storage"]["files"].as_array_mut().ok_or("a config without files")? {
             match file["path"].as_str().unwrap_or_default() {
                 "/opt/bin/etcd-bootstrap" => file["contents"]["source"] = format!("http://{OWN}{BINARY}").into(),
                 "/etc/etcd-bootstrap/etcd-bootstrap.env" | "/etc/etcd-bootstrap/consumer.env" => {
-                    let before = file["contents"]["source"].as_str().unwrap_or_default();
-                    file["contents"]["source"] = (before.to_owned() + &percent_encoded(&options)).into();
+                    file["append"] = serde_json::json!([{ "source": options }]);
                 }
                 _ => {}
             }
@@ -171,7 +179,7 @@ impl Lab {
 }
 
 /// Where the lab serves the binary, and the same with one bit changed.
-const BINARY: &str = "/etcd-bootstrap";
+pub const BINARY: &str = "/the-binary";
 pub const TAMPERED: &str = "/tampered";
 
 fn serve_binary(dist: &Path, listener: TcpListener) -> Result<http::Server, String> {
@@ -219,11 +227,11 @@ async fn build_network() -> Result<(), String> {
 }
 
 fn already_there(why: String) -> Result<String, String> {
-    if why.contains("File exists") { Ok(String::new()) } else { Err(why) }
+    if why.contains("already assigned") { Ok(String::new()) } else { Err(why) }
 }
 
 /// The text as the data of a `data:` URL.
-pub fn percent_encoded(text: &str) -> String {
+fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 

@@ -58,27 +58,24 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with its cable plugged in and the image on its disk.
+    /// A machine with its cable plugged in and the image on its disk, in layers, the lowest first.
     ///
     /// # Errors
     /// When its network or its disk cannot be made.
     pub async fn assemble(
         image: &Image,
+        layers: &[PathBuf],
         ground: &Ground,
         (instance, address): (InstanceId, Ipv4Addr),
         imds: Imds,
     ) -> Result<Self, String> {
         let name = format!("n{}-{}", address.octets()[3], &instance[instance.len() - 4..]);
-        let layers = match image.flavour {
-            Flavour::Debian => vec![&image.root],
-            Flavour::Flatcar => vec![&image.flatcar, &image.root],
-        };
         let etcd = image.etcd.as_ref().map(|etcd| format!("--bind-ro={}:/usr/bin/etcd", etcd.display()));
         let machine = Self {
             etcd_unit: image.flavour.etcd_unit(),
             dir: ground.directory.join(&name),
             cgroups: ground.cgroup.clone(),
-            lower: layers.iter().map(|layer| layer.display().to_string()).collect::<Vec<_>>().join(":"),
+            lower: layers.iter().rev().map(|layer| layer.display().to_string()).collect::<Vec<_>>().join(":"),
             nspawn: etcd.into_iter().collect(),
             ignition: image.ignition.clone(),
             disks: AtomicU32::new(0),
@@ -188,7 +185,10 @@ impl Machine {
             let within = ["netns", "exec", &self.name, "env", &search, &ignition];
             let what = ["-log-to-stdout", "-platform", "aws", "-stage", stage, "-root", &root];
             let files = ["-config-cache", &cache, "-state-file", &state, "-neednet", &neednet];
-            run("ip", &[within.as_slice(), &what, &files].concat()).await?;
+            run("ip", &[within.as_slice(), &what, &files].concat()).await.map_err(|told| {
+                let critical: Vec<_> = told.lines().filter(|line| line.starts_with("CRITICAL")).collect();
+                format!("Ignition, stage {stage}: {}", critical.join(" "))
+            })?;
         }
         // As the initramfs does before it hands over: networkd begins with a bare interface.
         self.configure_network("down").await
@@ -232,6 +232,16 @@ impl Machine {
         let before = self.life.lock().unwrap_or_else(PoisonError::into_inner).replace(child);
         assert!(before.is_none(), "{} is already on", self.name);
         Ok(())
+    }
+
+    /// Adds a line to the agent's options, as a person would.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add_option(&self, line: &str) -> Result<(), String> {
+        let path = self.root().join("etc/etcd-bootstrap/etcd-bootstrap.env");
+        let before = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        fs::write(&path, format!("{before}{line}\n")).map_err(|error| error.to_string())
     }
 
     fn cgroup(&self) -> PathBuf {
