@@ -15,10 +15,10 @@ dist := target/dist/etcd-bootstrap-$(arch)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(arch)
 
-.PHONY: help sandbox test lint dist ignition bench
+.PHONY: help sandbox test boot-test lint dist ignition bench
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 sandbox: ## the main job on this machine: a group of instances forms a cluster, is replaced, grows
 	@tests/tools/install build etcd
@@ -29,6 +29,10 @@ test: ## all tests, against every etcd that the machine can have
 	@cat target/etcd/versions
 	tests/tools/check-packaging
 	cargo test
+
+boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, and what may happen to them; needs root
+	@tests/tools/install etcd config boot
+	cargo run --example boot
 
 lint: ## formatting, clippy, licences, duplicate crates
 	@tests/tools/install build lint

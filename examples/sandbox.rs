@@ -277,8 +277,10 @@ impl<'a> Story<'a> {
     async fn replace_one(&mut self) -> Result<(), String> {
         self.settle().await;
         self.stage.scene("One instance is terminated, a fresh one takes its place");
-        let replaced = self.replace(0).await?;
+        let (votes, replaced) = self.replace(0).await?;
+        self.stage.done("votes", votes);
         self.stage.done("replaced", replaced);
+        self.report.replacement_votes_seconds = Some(rounded(votes));
         self.report.replaced_seconds = Some(rounded(replaced));
         Ok(())
     }
@@ -338,7 +340,7 @@ impl<'a> Story<'a> {
         self.rig.group("workers", 1);
         let consumer = self.rig.launch(Some("workers")).map_err(|error| format!("launch a consumer: {error}"))?;
         let first = self.endpoints_of(&consumer).await?;
-        let rotated = self.replace(1).await?;
+        let (_, rotated) = self.replace(1).await?;
         self.stage.done("rotated", rotated);
         self.report.rotated_seconds = Some(rounded(rotated));
         if self.endpoints_of(&consumer).await? == first {
@@ -373,8 +375,9 @@ impl<'a> Story<'a> {
         self.rig.launch_many(group, count).map_err(|error| format!("launch {count} instances: {error}"))
     }
 
-    /// Terminates a node and boots a fresh one instead; returns how long that one took.
-    async fn replace(&mut self, which: usize) -> Result<Duration, String> {
+    /// Terminates a node and boots a fresh one instead; returns how long that one took to vote, and until the cluster
+    /// was whole again.
+    async fn replace(&mut self, which: usize) -> Result<(Duration, Duration), String> {
         let old = self.nodes.remove(which);
         self.rig.terminate(&old).await;
         self.stage.say(&format!("{} is terminated", old.instance));
@@ -382,8 +385,12 @@ impl<'a> Story<'a> {
         self.stage.introduce(&fresh);
         let began = Instant::now();
         fresh.iter().for_each(Node::boot);
+        let (via, address) = (self.nodes[0].address, fresh[0].address);
         self.nodes.extend(fresh);
-        Ok(self.whole().await? - began)
+        let votes = self.rig.judge.votes(address, via, self.options.patience);
+        let (votes, whole) = tokio::try_join!(votes, self.whole())?;
+        // A whole cluster has it as a voter; one of the two judges looked first.
+        Ok((votes.min(whole) - began, whole - began))
     }
 
     async fn endpoints_of(&self, consumer: &Node) -> Result<BTreeSet<String>, String> {

@@ -39,7 +39,7 @@ pub enum Command {
         /// An observation.json
         file: PathBuf,
     },
-    /// After etcd's start: wait until the member is published and in sync, promote it from learner, tag the group
+    /// Beside etcd's start: promote the member from learner, wait until it serves, tag the group
     Ready,
 }
 

@@ -224,7 +224,7 @@ fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUr
 fn unclear_answers(o: &Observation) -> Vec<String> {
     let unclear = o.probes.iter().filter(|probe| match &probe.peer {
         PeerAnswer::Absent(Absence::Tls(_) | Absence::Denied(_) | Absence::NotEtcd(_)) => true,
-        PeerAnswer::Absent(Absence::Refused | Absence::NoAnswer(_) | Absence::NotAsked) => false,
+        PeerAnswer::Absent(Absence::Refused | Absence::NoAnswer(_) | Absence::NoName(_) | Absence::NotAsked) => false,
         PeerAnswer::Member(_) | PeerAnswer::Founding(_) => false,
     });
     unclear.map(|probe| format!("{}: {}", probe.url, said(Some(probe)))).collect()
@@ -574,7 +574,9 @@ fn standing_suspicion(o: &Observation, m: &Member) -> Option<Standing<()>> {
 
 /// Whether nothing comes from any of a member's peer URLs. A URL at this node's own address is nobody else's any more.
 fn silent(o: &Observation, m: &Member) -> bool {
-    let quiet = |probe: &Probe| matches!(&probe.peer, PeerAnswer::Absent(Absence::Refused | Absence::NoAnswer(_)));
+    let quiet = |probe: &Probe| {
+        matches!(&probe.peer, PeerAnswer::Absent(Absence::Refused | Absence::NoAnswer(_) | Absence::NoName(_)))
+    };
     m.peer_urls.iter().all(|url| {
         let mut probes = o.probes.iter().filter(|probe| probe.url == *url).peekable();
         let asked = probes.peek().is_some();

@@ -377,6 +377,8 @@ pub enum Absence {
     Refused,
     /// No answer within this time.
     NoAnswer(Duration),
+    /// The name does not resolve.
+    NoName(String),
     Tls(String),
     Denied(String),
     NotEtcd(String),

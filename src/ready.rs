@@ -76,7 +76,9 @@ async fn step(setup: &Setup, observer: &Observer, me: &Identity) -> Result<Clust
     let PeerAnswer::Member(peer) = observer.ask_peer(&peer_url).await else {
         return Err(format!("{peer_url} does not answer as etcd"));
     };
-    if peer.members.iter().any(|m| m.id == id && m.learner) {
+    // A joining etcd's list is empty until it has applied the leader's snapshot or log.
+    let row = peer.members.iter().find(|m| m.id == id).ok_or("the member is not in its own list yet")?;
+    if row.learner {
         promote(setup, &policy, id, &peer.members).await?;
     }
     let tls = setup.client_tls.as_deref();

@@ -245,6 +245,7 @@ impl fmt::Display for Absence {
         match self {
             Self::Refused => f.write_str("connection refused"),
             Self::NoAnswer(after) => write!(f, "no answer within {}", seconds(*after)),
+            Self::NoName(why) => write!(f, "the name does not resolve: {why}"),
             Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Denied(why) => write!(f, "denied: {why}"),
             Self::NotEtcd(why) => write!(f, "not an etcd that can be understood: {why}"),

@@ -88,6 +88,24 @@ impl Setup {
         Observer::new(places, self.peer_tls.as_deref(), self.client_tls.clone())
     }
 
+    /// A certificate that the others will refuse must keep a new node out before it is added (F80).
+    ///
+    /// # Errors
+    /// Why they will refuse it.
+    pub fn check_certificates(&self, observation: &Observation, decision: &Decision) -> Result<(), String> {
+        let policy = self.options.policy();
+        let may_join = policy.role == Role::Member && !matches!(decision.action, Action::Refuse);
+        let Some(me) = observation.me.ok().filter(|_| may_join) else { return Ok(()) };
+        let peer = (&self.peer_tls, policy.peer_url(&me.addresses));
+        let client = (&self.client_tls, policy.client_url(&me.addresses));
+        for (tls, url) in [peer, client] {
+            let (Some(tls), Some(url)) = (tls, url) else { continue };
+            tls.check_own_certificate(url.host(), observation.at)
+                .map_err(|why| format!("the other nodes will refuse the own certificate for {url}: {why}"))?;
+        }
+        Ok(())
+    }
+
     /// Where the observation that led to the last decision is kept, beside the environment file.
     pub fn record_file(&self) -> PathBuf {
         self.options.environment_file.with_extension("observation.json")
@@ -158,16 +176,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One pass; None when the deadline cuts it short.
+    /// One pass; None when the deadline cuts it short or has passed.
     async fn look(&mut self) -> Option<(Observation, Decision)> {
+        let deadline = self.setup.options.deadline.0.map(|deadline| self.started + deadline);
+        // A pass on AWS's last reply may have nothing to wait for, and a timeout cuts only what waits.
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return None;
+        }
         if self.fresh == Freshness::Fresh {
             self.ask_aws_at = Instant::now() + self.ask_aws_after / 2 + jitter(self.ask_aws_after / 2);
             self.ask_aws_after = (self.ask_aws_after * 2).min(ASK_AWS_LAST);
         }
         let pass = self.observer.observe(self.before.take(), self.fresh, self.said.as_ref());
-        let observation = match self.setup.options.deadline.0 {
+        let observation = match deadline {
             None => pass.await,
-            Some(deadline) => tokio::time::timeout_at(self.started + deadline, pass).await.ok()?,
+            Some(deadline) => tokio::time::timeout_at(deadline, pass).await.ok()?,
         };
         let decision = decide(&observation, &self.policy);
         self.report(&observation, &decision);
@@ -177,9 +200,12 @@ impl<'a> Run<'a> {
 
     async fn carry_out(&mut self, observation: &Observation, decision: &Decision) -> Next {
         // Before any waiting too: the others refuse a bad certificate, and would look silent for ever.
-        let may_join = self.policy.role == Role::Member && !matches!(decision.action, Action::Refuse);
-        if may_join && let Err(why) = self.check_certificates(observation) {
-            return Next::End(fail(&why));
+        if let Err(why) = self.setup.check_certificates(observation, decision) {
+            match observation.own_data {
+                // A node with data starts in spite of it (F51).
+                OwnData::Log { .. } => warn!("{why}, proceeding anyway"),
+                OwnData::Empty | OwnData::NoLog | OwnData::Unreadable { .. } => return Next::End(fail(&why)),
+            }
         }
         match &decision.action {
             Action::Wait if self.patience_is_over(&decision.reason) => Next::End(self.give_up()),
@@ -266,24 +292,6 @@ impl<'a> Run<'a> {
             }
             Err(e) => fail(&format!("write the environment file {}: {e}", file.display())),
         }
-    }
-
-    /// A certificate that the others will refuse keeps a new node out before it is added (F80); a node with data
-    /// starts in spite of it (F51).
-    fn check_certificates(&self, observation: &Observation) -> Result<(), String> {
-        let Seen::Yes(me) = &observation.me else { return Ok(()) };
-        let peer = (&self.setup.peer_tls, self.policy.peer_url(&me.addresses));
-        let client = (&self.setup.client_tls, self.policy.client_url(&me.addresses));
-        for (tls, url) in [peer, client] {
-            let (Some(tls), Some(url)) = (tls, url) else { continue };
-            let Err(why) = tls.check_own_certificate(url.host(), observation.at) else { continue };
-            let why = format!("the other nodes will refuse the own certificate for {url}: {why}");
-            match observation.own_data {
-                OwnData::Log { .. } => warn!("{why}, proceeding anyway"),
-                OwnData::Empty | OwnData::NoLog | OwnData::Unreadable { .. } => return Err(why),
-            }
-        }
-        Ok(())
     }
 
     /// While it has no data, a member says so on its peer port; see `founder.rs`.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::cli::Output;
 use crate::decide::{decide, remember};
@@ -30,6 +30,9 @@ pub async fn dry_run(setup: &Setup, output: Output) -> Exit {
     };
     let file = variables.map(|v| write::render(&v).unwrap_or_else(|e| e.to_string()));
     print(&report(&observation, &policy, &decision, file), output);
+    if let Err(why) = setup.check_certificates(&observation, &decision) {
+        warn!("{why}: the main job would not join with it");
+    }
     Exit::Done
 }
 

@@ -745,7 +745,8 @@ fn f07_a_silent_founder_is_waited_for_until_the_grace_is_over() {
 
 #[test]
 fn f03_only_silence_on_both_ports_is_silence() {
-    for absence in unusable() {
+    let no_name = Absence::NoName("NXDOMAIN".into());
+    for absence in unusable().into_iter().chain([no_name]) {
         Scene::one_silent(3).absent(3, absence.clone()).waits("founders-silent");
         let silent_peer = PeerAnswer::Absent(no_answer());
         Scene::one_silent(3).probe(peer(3), silent_peer.clone(), Some(Err(absence.clone()))).waits("founders-silent");
@@ -877,7 +878,9 @@ fn f36_silence_is_of_all_kinds_but_a_word() {
     }
     let list = [voter(2), voter(3), voter(4)];
     Scene::group(3).asked(4).serving(&list, 2..=4).again(3600).adds(Learning);
-    Scene::replacing(voter(4)).asked(4).absent(4, Absence::Refused).again(10).removes(4, "proven-dead");
+    for absence in [Absence::Refused, Absence::NoName("NXDOMAIN".into())] {
+        Scene::replacing(voter(4)).asked(4).absent(4, absence).again(10).removes(4, "proven-dead");
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod fakes;
 mod e2e;
 // The main job with another judge of the AWS calls.
 mod moto;
+// The identity with another judge of the metadata.
+mod metadata;
 // The documents, the units and the Ignition sources, against the code.
 mod docs;
 // Who imports whom, against ARCHITECTURE.md.

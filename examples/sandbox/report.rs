@@ -20,7 +20,9 @@ pub struct Report {
     /// Whether etcd's own pause of (N-1) s was in the floor, or in ours.
     pub floor_paused: bool,
     pub formed_paused: bool,
-    /// From a boot until the cluster is whole again: every member of a live node, and a voter.
+    /// From the boot of a replacement until another member lists it as a voter.
+    pub replacement_votes_seconds: Option<f64>,
+    /// From a boot until the cluster is whole again: every member of a live node, a voter, and serving.
     pub replaced_seconds: Option<f64>,
     pub grown_seconds: Option<f64>,
     pub rebooted_seconds: Option<f64>,
@@ -44,6 +46,7 @@ impl fmt::Display for Report {
             ("etcd", self.etcd_version.clone()),
             ("formed", seconds(self.formed_seconds) + pause(self.formed_paused)),
             ("floor (by hand)", seconds(self.floor_formed_seconds) + pause(self.floor_paused)),
+            ("replacement votes", seconds(self.replacement_votes_seconds)),
             ("replaced", seconds(self.replaced_seconds)),
             ("grown by two", seconds(self.grown_seconds)),
             ("rebooted", seconds(self.rebooted_seconds)),
@@ -56,7 +59,7 @@ impl fmt::Display for Report {
             ("agent's peak", format!("{:.1} MiB", self.agent_peak_rss_bytes as f64 / f64::from(1 << 20))),
         ];
         for (name, value) in rows {
-            writeln!(f, "  {name:<16} {value}")?;
+            writeln!(f, "  {name:<18} {value}")?;
         }
         Ok(())
     }
@@ -79,10 +82,11 @@ pub struct Benchmark {
 impl Benchmark {
     pub fn of(runs: Vec<Report>) -> Self {
         type Column = (&'static str, fn(&Report) -> Option<f64>);
-        let columns: [Column; 4] = [
+        let columns: [Column; 5] = [
             ("formed_seconds", |run| run.formed_seconds),
             ("formed_after_last_boot_seconds", |run| run.formed_after_last_boot_seconds),
             ("floor_formed_seconds", |run| run.floor_formed_seconds),
+            ("replacement_votes_seconds", |run| run.replacement_votes_seconds),
             ("replaced_seconds", |run| run.replaced_seconds),
         ];
         let sorted = |column: fn(&Report) -> Option<f64>| {

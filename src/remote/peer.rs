@@ -99,6 +99,8 @@ fn classify(error: &reqwest::Error) -> Absence {
             Absence::NoAnswer(TIMEOUT)
         }
         _ if error.is_timeout() => Absence::NoAnswer(TIMEOUT),
+        // Neither hyper nor std has a kind for it; this is how std words a failed getaddrinfo.
+        _ if chain(error).contains("failed to lookup address") => Absence::NoName(chain(error)),
         _ => Absence::NotEtcd(chain(error)),
     }
 }
@@ -146,4 +148,19 @@ pub(super) fn member(
     let of = |e: String| format!("member {id:x}: {e}");
     let (peer_urls, client_urls) = (urls(peer_urls).map_err(of)?, urls(client_urls).map_err(of)?);
     Ok(Member { id: MemberId(id), name, peer_urls, client_urls, learner })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Absence, MemberUrl, PeerAnswer, client, fetch_peer};
+    use crate::model::Scheme;
+
+    /// The DNS record of a member may have gone with its instance.
+    #[tokio::test]
+    async fn f36_a_name_that_does_not_resolve_is_not_a_port_that_speaks() {
+        // A label may have 63 characters: this name fails without a question to any server.
+        let url = MemberUrl::new(Scheme::Http, &"x".repeat(64), 2380);
+        let answer = fetch_peer(&client(None), &url, None).await;
+        assert!(matches!(answer, PeerAnswer::Absent(Absence::NoName(_))), "{answer:?}");
+    }
 }

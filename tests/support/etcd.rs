@@ -134,6 +134,20 @@ impl Judge {
         until(within, async || self.check_whole(nodes).await).await
     }
 
+    /// Waits until the member list of `via` has the node as a voter, published or not; returns when that was.
+    ///
+    /// # Errors
+    /// After `within`.
+    pub async fn votes(&self, node: Ipv4Addr, via: Ipv4Addr, within: Duration) -> Result<Instant, String> {
+        let url = format!("{}://{node}:2380", self.schemes.1);
+        let is_voter = |member: &Member| !member.is_learner && member.peer_urls.contains(&url);
+        until(within, async || match self.members(via).await {
+            Some(list) if list.members.iter().any(is_voter) => Ok(()),
+            Some(_) | None => Err(format!("{via} does not list {node} as a voter")),
+        })
+        .await
+    }
+
     async fn check_whole(&self, nodes: &[Ipv4Addr]) -> Result<(), String> {
         let mut lists = Vec::new();
         for &node in nodes {
