@@ -47,11 +47,6 @@ impl Journal {
         let of_unit = |entry: &&Value| text(entry, "MESSAGE_ID") == ENDED && text(entry, "UNIT") == unit;
         self.0.iter().filter(of_unit).map(|entry| text(entry, "EXIT_STATUS").to_owned()).collect()
     }
-
-    /// The messages of a unit's own processes.
-    pub fn said_by(&self, unit: &str) -> Vec<&str> {
-        self.0.iter().filter(|entry| text(entry, "_SYSTEMD_UNIT") == unit).map(|entry| text(entry, "MESSAGE")).collect()
-    }
 }
 
 fn text<'a>(entry: &'a Value, field: &str) -> &'a str {

@@ -68,8 +68,7 @@ impl Lab {
     /// # Errors
     /// When something of it cannot be had.
     pub async fn build(image: Image, cgroup: &str, desired: u32) -> Result<Self, String> {
-        let ground =
-            Ground { directory: PathBuf::from("/run/lab"), cgroup: Path::new("/sys/fs/cgroup").join(cgroup) };
+        let ground = Ground { directory: PathBuf::from("/run/lab"), cgroup: Path::new("/sys/fs/cgroup").join(cgroup) };
         // One hierarchy of version 2, whatever the machine has: systemd-nspawn gives its container the same.
         run("mount", &["-t", "tmpfs", "tmpfs", "/run"]).await?;
         run("mount", &["-t", "cgroup2", "none", "/sys/fs/cgroup"]).await?;
@@ -79,7 +78,8 @@ impl Lab {
 
         let cloud = Cloud::default();
         cloud.change(|world| world.create_group(GROUP, desired));
-        let listen = |address: Ipv4Addr, port| TcpListener::bind((address, port)).map_err(|e| format!("{address}: {e}"));
+        let listen =
+            |address: Ipv4Addr, port| TcpListener::bind((address, port)).map_err(|e| format!("{address}: {e}"));
         tokio::spawn(forward_metadata(listen(METADATA, 80)?));
         let aws = Aws::start(cloud.clone(), listen(OWN, 4566)?).map_err(|error| error.to_string())?;
         let options = vec![format!("AWS_ENDPOINT_URL={}", aws.url())];

@@ -255,7 +255,8 @@ impl Machine {
         if let Some(life) = life {
             let _ = fs::write(self.cgroup().join("cgroup.kill"), "1");
             life.exited().await;
-            let gone = || fs::read_to_string(self.cgroup().join("cgroup.events")).is_ok_and(|e| e.contains("populated 0"));
+            let gone =
+                || fs::read_to_string(self.cgroup().join("cgroup.events")).is_ok_and(|e| e.contains("populated 0"));
             let _ = until(Duration::from_secs(5), async || if gone() { Ok(()) } else { Err(String::new()) }).await;
         }
     }
@@ -317,7 +318,9 @@ impl Machine {
     /// When it cannot be read.
     pub async fn journal(&self) -> Result<Journal, String> {
         let directory = self.root().join("var/log/journal").display().to_string();
-        run("journalctl", &["--directory", &directory, "--output=json", "--all"]).await.map(|text| Journal::parse(&text))
+        run("journalctl", &["--directory", &directory, "--output=json", "--all"])
+            .await
+            .map(|text| Journal::parse(&text))
     }
 
     /// Copies what is left of it to look at: journal as text, console, units.
@@ -328,7 +331,9 @@ impl Machine {
         let journal = run("journalctl", &["--directory", &directory, "--output=short-iso-precise"]).await;
         let _ = fs::write(to.join("journal"), journal.unwrap_or_else(|why| why));
         let _ = fs::copy(self.dir.join("console.log"), to.join("console"));
-        if let Ok(units) = self.inside(&["systemctl", "status", "--no-pager", "--full", self.etcd_unit, AGENT, READY]).await {
+        if let Ok(units) =
+            self.inside(&["systemctl", "status", "--no-pager", "--full", self.etcd_unit, AGENT, READY]).await
+        {
             let _ = fs::write(to.join("status"), units);
         }
     }

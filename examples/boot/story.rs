@@ -66,14 +66,17 @@ pub async fn tell(plan: &Plan, options: &Options) -> Result<(), String> {
 impl Story<'_> {
     async fn life(&mut self) -> Result<(), String> {
         self.scene("3 nodes form a cluster at first boot", async |s| s.form(3).await).await?;
+        self.scene("units: verify is silent, exposure 2.0 at most", async |s| s.check_units().await).await?;
         self.scene("etcd killed, started again by systemd", async |s| s.crash().await).await?;
         self.scene("power loss of one node", async |s| s.lose_power_of_one().await).await?;
         self.scene("power loss of all at once, AWS and metadata down", async |s| s.lose_power_of_all().await).await?;
         self.scene("reboot", async |s| s.reboot().await).await?;
         self.scene("replaced by a fresh node", async |s| s.replace_with_a_new_address().await).await?;
-        self.scene("replaced by a fresh node with its address", async |s| s.replace_with_the_same_address().await).await?;
+        self.scene("replaced by a fresh node with its address", async |s| s.replace_with_the_same_address().await)
+            .await?;
         self.scene("root volume replaced, the id stays", async |s| s.replace_root_volume().await).await?;
-        self.scene("removed member comes back with its data, then --rejoin", async |s| s.come_back_removed().await).await?;
+        self.scene("removed member comes back with its data, then --rejoin", async |s| s.come_back_removed().await)
+            .await?;
         self.scene("3 grow to 5", async |s| s.grow_to_five().await).await?;
         self.scene("2 of 5 replaced at once", async |s| s.replace_two().await).await?;
         self.scene("network lost for 8 s in the middle of a join", async |s| s.lose_network_while_joining().await).await
@@ -83,12 +86,14 @@ impl Story<'_> {
         self.scene("a binary that is not the one of the checksum", async |s| s.wrong_checksum().await).await?;
         // Longer than the pause between two tries: founders that are there do meet.
         self.lab.options.push("ETCD_BOOTSTRAP_DEADLINE=15s".to_owned());
-        self.scene("first boot of 5, the last is late: 75 twice, one killed", async |s| s.fail_at_first_boot().await).await?;
+        self.scene("first boot of 5, the last is late: 75 twice, one killed", async |s| s.fail_at_first_boot().await)
+            .await?;
         self.scene("wiped node, no quorum: 75 twice on a restart", async |s| s.fail_on_restart().await).await
     }
 
     async fn consumer(&mut self) -> Result<(), String> {
         self.scene("3 Flatcar nodes form a cluster at first boot", async |s| s.form(3).await).await?;
+        self.scene("units: verify is silent, exposure 2.0 at most", async |s| s.check_units().await).await?;
         self.scene("grpc-proxy through a complete rotation", async |s| s.rotate_under_a_consumer().await).await
     }
 
@@ -101,6 +106,27 @@ impl Story<'_> {
         let formed = self.whole().await? - began;
         self.write_key().await?;
         Ok(formed)
+    }
+
+    /// What systemd's own checks of this version say of the units on the first machine.
+    async fn check_units(&mut self) -> Result<Option<Duration>, String> {
+        let node = &self.machines[0];
+        let verify = ["systemd-analyze", "verify", "--man=no", AGENT, READY, node.etcd_unit];
+        let said = node.inside(&verify).await?;
+        if !said.is_empty() {
+            return Err(format!("systemd-analyze verify: {said}"));
+        }
+        for unit in [AGENT, READY] {
+            let path = format!("/etc/systemd/system/{unit}");
+            let said = node.inside(&["systemd-analyze", "security", "--offline=yes", "--no-pager", &path]).await?;
+            let exposure = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or(&said);
+            let level = exposure.split_whitespace().rev().nth(2).and_then(|word| word.parse::<f32>().ok());
+            match level {
+                Some(level) if level <= 2.0 => println!("{:<20} {unit}: exposure {level}", self.plan.name()),
+                _ => return Err(format!("systemd-analyze security {unit}: above 2.0, or no answer: {exposure}")),
+            }
+        }
+        Ok(None)
     }
 
     async fn crash(&mut self) -> Result<Duration, String> {
@@ -201,8 +227,13 @@ impl Story<'_> {
         if node.journal().await?.agent_before_each_start(node.etcd_unit)? != starts {
             return Err("etcd was started on the data of a removed member".to_owned());
         }
-        let status = node.inside(&["systemctl", "status", "--no-pager", node.etcd_unit]).await?;
-        println!("{status}");
+        let etcd = node.inside(&["systemctl", "status", "--no-pager", node.etcd_unit]).await?;
+        let agent = node.inside(&["systemctl", "status", "--no-pager", "--full", AGENT]).await?;
+        let leads_on = etcd.lines().any(|line| line.contains(AGENT) && line.contains("status=1/FAILURE"));
+        let says_why = |line: &&str| line.contains(&format!("{before:x}")) && line.contains("run with --rejoin");
+        if !leads_on || agent.lines().filter(says_why).count() != 1 {
+            return Err(format!("the state does not say why in one line: {etcd}\n{agent}"));
+        }
         let began = Instant::now();
         node.add_option("ETCD_BOOTSTRAP_REJOIN=true")?;
         Ok(self.whole().await? - began)
@@ -230,7 +261,11 @@ impl Story<'_> {
         let added = async || {
             let list = self.lab.judge.members(witness).await.ok_or("the witness tells no members")?;
             let url = format!("http://{}:2380", joining.address);
-            if list.members.iter().any(|member| member.peer_urls.contains(&url)) { Ok(()) } else { Err("not added".to_owned()) }
+            if list.members.iter().any(|member| member.peer_urls.contains(&url)) {
+                Ok(())
+            } else {
+                Err("not added".to_owned())
+            }
         };
         until(PATIENCE, added).await?;
         joining.unplug().await?;
@@ -326,7 +361,8 @@ impl Story<'_> {
             self.replace(1, fresh).await?;
         }
         let began = Instant::now();
-        let endpoints = self.addresses().iter().map(|address| format!("http://{address}:2379")).collect::<BTreeSet<_>>();
+        let endpoints =
+            self.addresses().iter().map(|address| format!("http://{address}:2379")).collect::<BTreeSet<_>>();
         let follows = async || {
             let file = consumer.inside(&["cat", "/run/etcd-bootstrap/consumer.env"]).await?;
             let line = file.lines().find_map(|line| line.strip_prefix("ETCD_ENDPOINTS=")).unwrap_or_default();
@@ -364,7 +400,11 @@ impl Story<'_> {
     async fn exits_with(&self, machine: &Machine, expected: &[&str]) -> Result<(), String> {
         let failed = async || {
             let failures = machine.journal().await?.failures(AGENT);
-            if failures == expected { Ok(()) } else { Err(format!("the agent ended with {failures:?}, not {expected:?}")) }
+            if failures == expected {
+                Ok(())
+            } else {
+                Err(format!("the agent ended with {failures:?}, not {expected:?}"))
+            }
         };
         until(PATIENCE, failed).await.map(drop)
     }
@@ -491,7 +531,8 @@ impl Story<'_> {
             return Err("a unit that depends on the ready unit is not active".to_owned());
         }
         let list = machine.inside(&["cat", "/run/members-at-start"]).await?;
-        let members: Vec<Member> = serde_json::from_str(&list).map_err(|error| format!("a dependent saw '{list}': {error}"))?;
+        let members: Vec<Member> =
+            serde_json::from_str(&list).map_err(|error| format!("a dependent saw '{list}': {error}"))?;
         let voter = |member: &&Member| !member.is_learner && !member.client_urls.is_empty();
         match members.iter().filter(voter).find(|member| member.name == machine.instance) {
             Some(_) => Ok(()),
