@@ -1,5 +1,6 @@
 //! The ground under the machines, inside namespaces of its own: a network with the metadata service at
-//! 169.254.169.254, the AWS API, and a server for the binary. Machines are in `machine`, what happens to them in `story`.
+//! 169.254.169.254, the AWS API, and a server for the binary. Machines are in `machine`, what happens to them is in
+//! `story`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

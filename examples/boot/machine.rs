@@ -38,6 +38,13 @@ impl Flavour {
 pub const AGENT: &str = "etcd-bootstrap.service";
 pub const READY: &str = "etcd-bootstrap-ready.service";
 
+/// Runs systemd-nspawn in the cgroup of its first argument. With --keep-unit a reboot inside ends it with 133: it is
+/// started again.
+const POWER: &str = r#"
+    until (echo $BASHPID >"$0/cgroup.procs" && exec systemd-nspawn --quiet --boot --register=no --keep-unit \
+        --settings=no --link-journal=no --console=read-only --resolv-conf=off --timezone=off --capability=CAP_NET_ADMIN "$@")
+    do [ $? = 133 ] || exit; done"#;
+
 /// One machine. It is off until it is powered on.
 pub struct Machine {
     pub instance: InstanceId,
@@ -76,7 +83,14 @@ impl Machine {
             dir: ground.directory.join(&name),
             cgroups: ground.cgroup.clone(),
             lower: layers.iter().rev().map(|layer| layer.display().to_string()).collect::<Vec<_>>().join(":"),
-            nspawn: etcd.into_iter().collect(),
+            nspawn: [
+                format!("--machine={name}"),
+                format!("--hostname={name}"),
+                format!("--network-namespace-path=/run/netns/{name}"),
+            ]
+            .into_iter()
+            .chain(etcd)
+            .collect(),
             ignition: image.ignition.clone(),
             disks: AtomicU32::new(0),
             lives: AtomicU32::new(0),
@@ -218,13 +232,8 @@ impl Machine {
             .and_then(|()| fs::OpenOptions::new().create(true).append(true).open(console))
             .and_then(|console| {
                 let mut command = Command::new("bash");
-                // With --keep-unit a reboot inside ends systemd-nspawn with 133: it is started again.
-                command.args(["-c", "until false; do (echo $BASHPID >$0/cgroup.procs; exec systemd-nspawn \"$@\"); [ $? = 133 ] || exit; done"]);
-                command.arg(&cgroup).args(["--quiet", "--boot", "--register=no", "--keep-unit", "--settings=no"]);
-                command.args(["--link-journal=no", "--console=read-only", "--resolv-conf=off", "--timezone=off"]);
-                command.args(["--capability=CAP_NET_ADMIN", &format!("--network-namespace-path=/run/netns/{}", self.name)]);
+                command.args(["-c", POWER]).arg(&cgroup).args(&self.nspawn);
                 command.arg(format!("--directory={}", self.root().display()));
-                command.args([format!("--machine={}", self.name), format!("--hostname={}", self.name)]).args(&self.nspawn);
                 command.stdout(Stdio::from(console.try_clone()?)).stderr(console);
                 Child::spawn(command)
             });
