@@ -133,7 +133,7 @@ async fn main() -> ExitCode {
 /// Plays what was asked for; returns the story where it is to be kept.
 async fn play(options: &Options) -> Result<Option<Story<'_>>, String> {
     let programs = Programs { agent: find_agent(options)?, etcd: find_etcd(options)? };
-    let version = version_of(&programs.etcd)?;
+    let version = etcd::version_of(&programs.etcd)?;
     println!("etcd {version} ({}), agent {}", programs.etcd.display(), programs.agent.display());
     if let Some(runs) = options.runs {
         write_json(options, &benchmark(options, &programs, version, runs).await?)?;
@@ -524,14 +524,6 @@ fn find_etcd(options: &Options) -> Result<PathBuf, String> {
         Some(path) => Ok(path.clone()),
         None => etcd::find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target")),
     }
-}
-
-fn version_of(etcd: &Path) -> Result<String, String> {
-    let output = Command::new(etcd).arg("--version").output();
-    let output = output.map_err(|error| format!("run {} --version: {error}", etcd.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.lines().find_map(|line| line.strip_prefix("etcd Version: "));
-    version.map(str::to_owned).ok_or_else(|| format!("{} tells no version", etcd.display()))
 }
 
 /// The agent beside this example. Under `cargo run` it is built first: cargo does that for tests,

@@ -147,18 +147,25 @@ fn before_any_leader(o: &Observation, p: &Policy, me: &Identity, start: Start) -
     let mut views = forming.values();
     match (views.next(), views.next()) {
         (Some(one), Some(other)) => wait(Reason::TwoForming { one: one.cluster_id, other: other.cluster_id }),
-        (Some(view), None) => adopt(o, view, me, start),
+        (Some(view), None) => adopt(o, p, view, me, start),
         (None, _) => found(o, p, me, start),
     }
 }
 
 /// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17).
-fn adopt(o: &Observation, view: &PeerView, me: &Identity, mut start: Start) -> Decision {
+///
+/// Not where the tag says that a cluster has formed: then this node may be a founder that has lost its disk, and the
+/// forming one a founder that came late. A vote given twice could elect a leader that lacks what was acknowledged.
+fn adopt(o: &Observation, p: &Policy, view: &PeerView, me: &Identity, mut start: Start) -> Decision {
     let Some(row) = own_row(&view.members, me) else {
         return wait(Reason::FormingWithoutMe { cluster: view.cluster_id });
     };
-    if let Seen::No(blind) = &o.group {
-        return wait(Reason::GroupBlind(blind.clone()));
+    let may_create = match &o.group {
+        Seen::No(blind) => Err(Reason::GroupBlind(blind.clone())),
+        Seen::Yes(group) => never_tagged(o, p, group),
+    };
+    if let Err(reason) = may_create {
+        return wait(reason);
     }
     if let Some(aside) = clear_backend(o) {
         return aside;
@@ -199,13 +206,10 @@ fn predecessor(founders: &[(String, MemberUrl)], own: &InstanceId) -> Option<Aft
 /// The initial cluster that this group asks for, sorted by instance id, when the group is settled (F02, F06, F71).
 fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUrl)>, Reason> {
     let (me, group, ec2) = own_group(o)?;
-    match (p.initial_cluster, &group.cluster_tag) {
-        (InitialCluster::Never, _) => return Err(Reason::CreationForbidden),
-        (InitialCluster::Auto, Some(tag)) => {
-            return Err(Reason::ClusterTagged { cluster: tag.clone(), unclear: unclear_answers(o) });
-        }
-        (InitialCluster::Auto, None) | (InitialCluster::Force, _) => {}
+    if p.initial_cluster == InitialCluster::Never {
+        return Err(Reason::CreationForbidden);
     }
+    never_tagged(o, p, group)?;
     let eligible: Vec<&InstanceId> =
         group.instances.iter().filter(|(_, state)| may_found(state)).map(|(id, _)| id).collect();
     let other: Vec<String> = group
@@ -218,6 +222,16 @@ fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUr
         return Err(Reason::GroupUnsettled { eligible: eligible.len(), desired: group.desired, other });
     }
     eligible.into_iter().map(|id| founder_entry(id, ec2, p)).collect()
+}
+
+/// The tag says that the group has a cluster, or had one (F08); only a person overrides it.
+fn never_tagged(o: &Observation, p: &Policy, group: &Group) -> Result<(), Reason> {
+    match &group.cluster_tag {
+        Some(tag) if p.initial_cluster != InitialCluster::Force => {
+            Err(Reason::ClusterTagged { cluster: tag.clone(), unclear: unclear_answers(o) })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The instances whose ports do speak and may be the tagged cluster, but not so that it could be understood: TLS, rights, or no etcd.

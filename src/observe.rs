@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_autoscaling::config::SharedHttpClient;
 use tokio::task::JoinSet;
@@ -313,8 +313,13 @@ fn listed_members(probe: &Probe) -> impl Iterator<Item = &Member> {
 }
 
 /// The time to the millisecond, as a saved observation keeps it: decided again, it must give the same.
+///
+/// From the first call on the clock that nobody sets counts: a first boot is when the wall clock is often set, and that
+/// must neither end a grace nor prolong it.
 pub fn now() -> SystemTime {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    static FIRST: LazyLock<(SystemTime, Instant)> = LazyLock::new(|| (SystemTime::now(), Instant::now()));
+    let (wall, first) = *FIRST;
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + first.elapsed();
     let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
 }

@@ -170,7 +170,7 @@ impl fmt::Display for Reason {
                 write!(f, "{agreed} of {founders} founders agree; not heard: {}", silent.join("; "))
             }
             Self::ClusterTagged { cluster, unclear } => {
-                write!(f, "nobody answers as etcd, but the group's tag says that cluster {cluster} exists")?;
+                write!(f, "no formed cluster answers, but the group's tag says that {cluster} exists")?;
                 if unclear.is_empty() { Ok(()) } else { write!(f, "; not understood: {}", unclear.join("; ")) }
             }
             Self::CreationForbidden => f.write_str("nobody answers as etcd, and --initial-cluster-policy is never"),

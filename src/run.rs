@@ -2,6 +2,7 @@
 //!
 //! Owns the only deadline, the only retry and the only log of a failure. Every rule is in `decide.rs`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -245,17 +246,13 @@ impl<'a> Run<'a> {
 
     async fn start(&mut self, observation: &Observation, start: &Start) -> Next {
         self.wait_for_turn(start).await;
-        let options = &self.setup.options;
-        let variables = environment::of_member(start, options);
-        let written = write::render(&variables)
-            .map_err(std::io::Error::other)
-            .and_then(|text| write::replace(&options.environment_file, &text, 0o644));
-        if let Err(e) = written {
-            return Next::End(fail(&format!("write the environment file {}: {e}", options.environment_file.display())));
+        let variables = environment::of_member(start, &self.setup.options);
+        if let Err(exit) = self.put(&variables, write::replace) {
+            return Next::End(exit);
         }
         self.save_identity(observation);
         info!(
-            file = %options.environment_file.display(),
+            file = %self.setup.options.environment_file.display(),
             state = %start.state,
             initial_cluster = variables.get("ETCD_INITIAL_CLUSTER"),
             took = ?self.started.elapsed(),
@@ -280,18 +277,27 @@ impl<'a> Run<'a> {
 
     fn follow(&self, endpoints: &[MemberUrl]) -> Exit {
         let options = &self.setup.options;
-        let file = &options.environment_file;
         let variables = environment::of_consumer(endpoints, options);
-        let written = write::render(&variables)
-            .map_err(std::io::Error::other)
-            .and_then(|text| write::replace_if_changed(file, &text, 0o644));
-        match written {
+        match self.put(&variables, write::replace_if_changed) {
             Ok(changed) => {
-                info!(file = %file.display(), endpoints = endpoints.len(), ?changed, "the consumer's file is up to date");
+                let file = options.environment_file.display();
+                info!(%file, endpoints = endpoints.len(), ?changed, "the consumer's file is up to date");
                 Exit::Done
             }
-            Err(e) => fail(&format!("write the environment file {}: {e}", file.display())),
+            Err(exit) => exit,
         }
+    }
+
+    /// Puts the variables into the environment file, in one of the ways of `write`.
+    fn put<T>(
+        &self,
+        variables: &BTreeMap<String, String>,
+        replace: impl FnOnce(&Path, &str, u32) -> std::io::Result<T>,
+    ) -> Result<T, Exit> {
+        let file = &self.setup.options.environment_file;
+        let written = write::render(variables).map_err(std::io::Error::other);
+        let written = written.and_then(|text| replace(file, &text, 0o644));
+        written.map_err(|e| fail(&format!("write the environment file {}: {e}", file.display())))
     }
 
     /// While it has no data, a member says so on its peer port; see `founder.rs`.

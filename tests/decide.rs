@@ -519,6 +519,19 @@ fn f02_a_forming_clusters_list_is_adopted_as_it_is() {
     assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=4));
 }
 
+/// A founder that has lost its disk may have voted already: with one that came late it could elect a leader that lacks
+/// what the others have acknowledged.
+#[test]
+fn f46_a_forming_cluster_of_a_tagged_group_is_adopted_by_order_only() {
+    let tagged = || {
+        Scene::group(3).forming(OURS, &[founder(1), founder(2), founder(3)], [2]).asg(|g| {
+            g.cluster_tag = Some(OURS.to_string());
+        })
+    };
+    tagged().waits("cluster-tagged");
+    tagged().policy(|p| p.initial_cluster = InitialCluster::Force).starts(New, "adopt-forming");
+}
+
 #[test]
 fn f12b_a_late_founder_does_not_wait_for_the_client_port_of_the_early_one() {
     let list: Vec<Member> = (1..=3).map(founder).collect();

@@ -369,13 +369,7 @@ pub async fn form(rig: &Rig, size: usize) -> Vec<Node> {
 /// Waits until every node serves and all agree on a list of exactly these voters; says what the nodes did instead.
 pub async fn whole(rig: &Rig, nodes: &[Node]) {
     if let Err(why) = rig.judge.whole_cluster(&addresses(nodes), PATIENCE).await {
-        let logs = nodes.iter().map(|node| {
-            let history: Vec<String> = node.events().iter().map(|(_, event)| event.to_string()).collect();
-            let tail: String = node.log("agent.log").lines().rev().take(12).map(|l| format!("    {l}\n")).collect();
-            let etcd: String = node.log("etcd.log").lines().rev().take(4).map(|l| format!("    {l}\n")).collect();
-            format!("{} {}: {}\n{tail}{etcd}", node.instance, node.address, history.join(", "))
-        });
-        panic!("{why}\n{}", logs.collect::<String>());
+        panic!("{why}\n{}", nodes.iter().map(Node::story).collect::<String>());
     }
 }
 
@@ -395,6 +389,33 @@ async fn cluster_id(rig: &Rig, nodes: &[Node]) -> String {
     let mut ids: Vec<String> = rig.judge.cluster_ids(&addresses(nodes)).await.into_iter().collect();
     assert_eq!(ids.len(), 1, "one cluster: {ids:?}");
     ids.pop().unwrap()
+}
+
+/// EC2 has forgotten the dead member, so its grace has to pass; the clock is set in the middle of it, as time services do
+/// at a first boot.
+#[tokio::test]
+async fn f36_a_clock_that_is_set_back_prolongs_no_grace() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let mut rig = rig(etcd);
+    if let Err(why) = rig.setup.with_clocks("target".as_ref()) {
+        assert!(std::env::var_os("CI").is_none(), "{why}");
+        return println!("{why}");
+    }
+    let mut nodes = form(&rig, 3).await;
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    rig.cloud.change(|world| world.forget(&dead.instance));
+    nodes.push(rig.launch(Some(GROUP)).unwrap());
+    nodes[2].boot();
+    let suspects = async || match nodes[2].log("agent.log").contains("what becomes of member") {
+        true => Ok(()),
+        false => Err("the member is not suspected yet".to_owned()),
+    };
+    until(PATIENCE, suspects).await.unwrap();
+    // Well into the grace, which begins with the second look.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    nodes[2].set_clock(-3600).unwrap();
+    whole(&rig, &nodes).await;
 }
 
 #[tokio::test]

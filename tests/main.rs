@@ -10,6 +10,8 @@ mod disk;
 mod fakes;
 // The main job, on real etcd.
 mod e2e;
+// The main job in all weathers, while clients read and write.
+mod chaos;
 // The main job with another judge of the AWS calls.
 mod moto;
 // The identity with another judge of the metadata.

@@ -166,7 +166,7 @@ impl Moto {
                 known: true,
             });
         });
-        let imds = Imds::start(self.cloud.clone(), &found.id, address).unwrap();
+        let imds = Imds::start(self.cloud.clone(), &found.id, address, None).unwrap();
         let document = serde_json::json!({
             "instanceId": found.id, "privateIp": address, "region": REGION, "availabilityZone": ZONE,
         });

@@ -111,7 +111,7 @@ impl Lab {
         let [a, b, c, host] = address.octets();
         let metadata = Ipv4Addr::new(a, b, c, host + METADATA_OFFSET);
         run("ip", &["addr", "add", &format!("{metadata}/32"), "dev", "lab"]).await.or_else(already_there)?;
-        let imds = imds::Imds::start(self.cloud.clone(), &instance, metadata).map_err(|error| error.to_string())?;
+        let imds = imds::Imds::start(self.cloud.clone(), &instance, metadata, None).map_err(|error| error.to_string())?;
         imds.answer("/2019-10-01/user-data", 200, config);
         let mut layers = Vec::from([self.image.root.clone()]);
         if self.image.flavour == Flavour::Flatcar {

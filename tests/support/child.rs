@@ -59,6 +59,11 @@ impl Child {
         Ok(Self { pid, exit })
     }
 
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
     /// Waits for the end of the child. May be called any number of times.
     pub async fn exited(&self) -> ExitStatus {
         let mut exit = self.exit.clone();

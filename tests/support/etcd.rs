@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -239,6 +240,18 @@ pub fn find(target: &Path) -> Result<PathBuf, String> {
     let candidates = built.into_iter().chain(on_path).chain([PathBuf::from("/usr/bin/etcd")]);
     let found = candidates.into_iter().find(|path| path.is_file());
     found.ok_or_else(|| "there is no etcd: set ETCD, or install it on PATH".to_owned())
+}
+
+/// What the program says of itself.
+///
+/// # Errors
+/// When it cannot be run or says something else.
+pub fn version_of(etcd: &Path) -> Result<String, String> {
+    let output = Command::new(etcd).arg("--version").output();
+    let output = output.map_err(|error| format!("run {} --version: {error}", etcd.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.lines().find_map(|line| line.strip_prefix("etcd Version: "));
+    version.map(str::to_owned).ok_or_else(|| format!("{} tells no version", etcd.display()))
 }
 
 /// The versions under `target/etcd/VERSION/etcd`, the oldest first.

@@ -1,18 +1,15 @@
-//! The ground that a run stands on: a /24 of loopback addresses and a directory, both its own, both
-//! given back at the end. Nothing here knows what they are used for.
+//! The ground that a run stands on: a /24 of addresses and a directory, both its own, both given
+//! back at the end. Nothing here knows what they are used for.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-/// A /24 of 127.0.0.0/8 that no other run on this machine uses.
+/// A /24 that no other run on this machine uses, of 127.0.0.0/8 or in a network of its own.
 ///
 /// A block is taken by listening on its first address: that holds between threads and between
 /// processes, and ends with the process. The listener is not wasted, it becomes the AWS endpoint.
-pub struct Block {
-    second: u8,
-    third: u8,
-}
+pub struct Block([u8; 3]);
 
 /// The port of the AWS endpoint on the first address of a block.
 const CLAIM_PORT: u16 = 4566;
@@ -26,18 +23,28 @@ impl Block {
         let mut last = None;
         for _ in 0..300 {
             // 127.0.0.0/10 is left to what else may run on this machine.
-            let block = Self { second: fastrand::u8(64..=254), third: fastrand::u8(..) };
-            match TcpListener::bind((block.address(1), CLAIM_PORT)) {
-                Ok(listener) => return Ok((block, listener)),
+            match Self::claim_this([127, fastrand::u8(64..=254), fastrand::u8(..)]) {
+                Ok(claimed) => return Ok(claimed),
                 Err(error) => last = Some(error),
             }
         }
         Err(last.expect("at least one block was tried"))
     }
 
+    /// Takes this block.
+    ///
+    /// # Errors
+    /// When it is taken, or its first address is not this machine's.
+    pub fn claim_this(prefix: [u8; 3]) -> io::Result<(Self, TcpListener)> {
+        let block = Self(prefix);
+        let listener = TcpListener::bind((block.address(1), CLAIM_PORT))?;
+        Ok((block, listener))
+    }
+
     /// The address of host `host` in the block.
     pub fn address(&self, host: u8) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.second, self.third, host)
+        let [a, b, c] = self.0;
+        Ipv4Addr::new(a, b, c, host)
     }
 }
 

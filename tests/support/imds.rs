@@ -13,6 +13,7 @@ use super::aws::access_key_of;
 use super::cloud::{ACCOUNT, Cloud, Instance, InstanceId, REGION};
 use super::http::{self, Answer, Request};
 use super::lock;
+use super::network::Host;
 
 /// The port that AWS's own amazon-ec2-metadata-mock uses.
 pub const PORT: u16 = 1338;
@@ -54,6 +55,8 @@ pub struct Exchange {
 pub struct Imds {
     state: Arc<State>,
     address: Ipv4Addr,
+    /// Where the instance is; None on the loopback.
+    pub host: Option<Arc<Host>>,
     server: Mutex<Option<http::Server>>,
 }
 
@@ -68,11 +71,11 @@ struct State {
 }
 
 impl Imds {
-    /// Starts the service of `instance` on `address`.
+    /// Starts the service of `instance` on `address`; `host` is where that is, None on the loopback.
     ///
     /// # Errors
     /// When the address is not free.
-    pub fn start(cloud: Cloud, instance: &str, address: Ipv4Addr) -> io::Result<Self> {
+    pub fn start(cloud: Cloud, instance: &str, address: Ipv4Addr, host: Option<Arc<Host>>) -> io::Result<Self> {
         let [a, b, c, _] = address.octets();
         let imds = Self {
             state: Arc::new(State {
@@ -85,6 +88,7 @@ impl Imds {
                 exchanges: Mutex::default(),
             }),
             address,
+            host,
             server: Mutex::default(),
         };
         imds.plug()?;
@@ -109,7 +113,8 @@ impl Imds {
     /// # Errors
     /// When the address is not free.
     pub fn plug(&self) -> io::Result<()> {
-        let listener = TcpListener::bind((self.address, PORT))?;
+        let bind = || TcpListener::bind((self.address, PORT));
+        let listener = self.host.as_ref().map_or_else(bind, |host| host.enter(bind))?;
         let state = Arc::clone(&self.state);
         let server = http::serve(listener, move |request| {
             let state = Arc::clone(&state);

@@ -20,12 +20,13 @@ pub mod etcd;
 pub mod ground;
 pub mod http;
 pub mod imds;
+pub mod network;
 pub mod node;
 pub mod rig;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A lock that outlives a panic: the test that panicked has its own message.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,6 +24,7 @@ use super::child::{Child, Signal, exit_code};
 use super::cloud::InstanceId;
 use super::imds::Imds;
 use super::lock;
+use super::network::Host;
 
 /// The programs that a node runs.
 #[derive(Clone, Debug)]
@@ -65,6 +66,27 @@ impl Default for Setup {
             start_timeout: Duration::from_secs(90),
             reports: None,
         }
+    }
+}
+
+impl Setup {
+    /// Lets [`Node::set_clock`] work, for the agent alone: etcd asks the kernel for the time, past every library.
+    ///
+    /// # Errors
+    /// When there is no libfaketime.
+    pub fn with_clocks(&mut self, target: &Path) -> Result<(), String> {
+        let dirs = ["x86_64", "aarch64"].map(|arch| PathBuf::from(format!("/usr/lib/{arch}-linux-gnu/faketime")));
+        let places = [target.join("tools")].into_iter().chain(dirs).map(|dir| dir.join("libfaketime.so.1"));
+        let library = places.into_iter().find_map(|path| path.canonicalize().ok());
+        let library = library.ok_or("no libfaketime: tests/tools/install clock")?;
+        let variables = [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            // A clock that is set is CLOCK_REALTIME alone.
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        self.agent_environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
+        Ok(())
     }
 }
 
@@ -149,6 +171,7 @@ impl Node {
             programs: programs.clone(),
             setup: setup.clone(),
             imds_url: imds.url(),
+            host: imds.host.clone(),
             aws_url: aws_url.to_owned(),
             power: Mutex::default(),
             events: watch::Sender::default(),
@@ -238,6 +261,14 @@ impl Node {
         }
     }
 
+    /// Sets the agent's clock so many seconds off the true time; see [`Setup::with_clocks`].
+    ///
+    /// # Errors
+    /// When the file that libfaketime reads in `HOME` cannot be written.
+    pub fn set_clock(&self, seconds: i32) -> io::Result<()> {
+        fs::write(self.machine.dir.join(".faketimerc"), format!("{seconds:+}\n"))
+    }
+
     /// Runs the agent once by hand: `command`, the options of this node, then `more`. The machine
     /// may be on or off.
     ///
@@ -260,7 +291,7 @@ impl Node {
         let mut command = self.machine.agent_command(arguments);
         command.stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
         let began = Instant::now();
-        let (code, peak_rss) = Child::spawn(command)?.exited_with_peak().await;
+        let (code, peak_rss) = self.machine.spawn(command)?.exited_with_peak().await;
         let run = Run {
             code,
             took: began.elapsed(),
@@ -284,6 +315,27 @@ impl Node {
     /// What happened since the last boot, with the time of each event.
     pub fn events(&self) -> Vec<(Instant, Event)> {
         self.machine.events.borrow().clone()
+    }
+
+    /// What happened since the last boot, and the ends of the logs: for a person who has to find the reason.
+    pub fn story(&self) -> String {
+        let history: Vec<String> = self.events().iter().map(|(_, event)| event.to_string()).collect();
+        let tail = |name: &str, lines: usize| -> String {
+            let log = self.log(name);
+            log.lines().rev().take(lines).map(|line| format!("    {line}\n")).collect()
+        };
+        let logs = [tail("agent.log", 12), tail("ready.log", 2), tail("etcd.log", 4)].concat();
+        format!("{} {}: {}\n{logs}", self.instance, self.address, history.join(", "))
+    }
+
+    /// Whether the machine was booted and not switched off since.
+    pub fn is_on(&self) -> bool {
+        lock(&self.machine.power).on
+    }
+
+    /// Whether the agent or etcd has ended in a way that is not tried again.
+    pub fn has_given_up(&self) -> bool {
+        self.events().iter().any(|(_, event)| matches!(event, Event::GaveUp(_)))
     }
 
     /// Waits until an event since the last boot fits, and returns its time.
@@ -353,6 +405,8 @@ struct Machine {
     programs: Programs,
     setup: Setup,
     imds_url: String,
+    /// Where its processes run; None on the loopback.
+    host: Option<Arc<Host>>,
     aws_url: String,
     power: Mutex<Power>,
     events: watch::Sender<Vec<(Instant, Event)>>,
@@ -448,10 +502,18 @@ impl Machine {
         if !power.on {
             return Err(io::Error::other("the power is off"));
         }
-        let child = Arc::new(Child::spawn(command)?);
+        let child = Arc::new(self.spawn(command)?);
         power.running.retain(|child| child.is_running());
         power.running.push(Arc::clone(&child));
         Ok(child)
+    }
+
+    fn spawn(&self, command: Command) -> io::Result<Child> {
+        let spawn = || Child::spawn(command);
+        match &self.host {
+            Some(host) => host.enter(spawn),
+            None => spawn(),
+        }
     }
 
     fn agent_command(&self, arguments: &[String]) -> Command {

@@ -2,7 +2,8 @@
 //! the sandbox starts with. Several rigs may run at once.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::aws::Aws;
@@ -10,6 +11,7 @@ use super::cloud::{Cloud, InstanceId};
 use super::etcd::Judge;
 use super::ground::{Block, Directory};
 use super::imds::Imds;
+use super::network::{self, Network};
 use super::node::{Node, Programs, Setup};
 
 /// A fake cloud and what is needed to run its instances. Nodes must not outlive their rig; those
@@ -22,6 +24,8 @@ pub struct Rig {
     pub setup: Setup,
     pub programs: Programs,
     pub directory: Directory,
+    /// None on the loopback.
+    pub network: Option<Network>,
     block: Block,
     next_host: AtomicU8,
 }
@@ -32,7 +36,20 @@ impl Rig {
     /// # Errors
     /// When no addresses or no directory can be had.
     pub fn start(programs: Programs) -> io::Result<Self> {
-        let (block, listener) = Block::claim()?;
+        Self::start_on(programs, Block::claim()?, None)
+    }
+
+    /// As [`Rig::start`], in a network of its own, where hosts can be cut off from each other.
+    ///
+    /// # Errors
+    /// As [`Rig::start`], and where this process may not make a network.
+    pub fn start_with_network(programs: Programs) -> io::Result<Self> {
+        let network = Network::enter()?;
+        Self::start_on(programs, Block::claim_this(network::BLOCK)?, Some(network))
+    }
+
+    fn start_on(programs: Programs, ground: (Block, TcpListener), network: Option<Network>) -> io::Result<Self> {
+        let (block, listener) = ground;
         let cloud = Cloud::default();
         Ok(Self {
             aws: Aws::start(cloud.clone(), listener)?,
@@ -41,6 +58,7 @@ impl Rig {
             setup: Setup::default(),
             programs,
             directory: Directory::new()?,
+            network,
             block,
             // The first addresses are the cloud's own.
             next_host: AtomicU8::new(10),
@@ -50,6 +68,11 @@ impl Rig {
     /// Creates a group that wants `desired` instances.
     pub fn group(&self, name: &str, desired: u32) {
         self.cloud.change(|world| world.create_group(name, desired));
+    }
+
+    /// Where AWS answers, and where the calls of the test come from.
+    pub fn cloud_address(&self) -> Ipv4Addr {
+        self.block.address(1)
     }
 
     /// An address that no instance of this rig had.
@@ -89,7 +112,8 @@ impl Rig {
     }
 
     fn machine(&self, (instance, address): (InstanceId, Ipv4Addr)) -> io::Result<Node> {
-        let imds = Imds::start(self.cloud.clone(), &instance, address)?;
+        let host = self.network.as_ref().map(|network| network.host(address)).transpose()?;
+        let imds = Imds::start(self.cloud.clone(), &instance, address, host.map(Arc::new))?;
         let of_this_rig = (&self.programs, &self.setup);
         let dir = self.directory.path();
         Node::new(of_this_rig.0, of_this_rig.1, (instance, address), imds, &self.aws.url(), dir)
