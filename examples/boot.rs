@@ -83,15 +83,19 @@ enum Play {
     Failing,
     /// Flatcar's `etcd-member.service`, and a consumer.
     Consumer,
+    /// Flatcar's `etcd-member.service`, with TLS on both ports.
+    Tls,
 }
 
-const PLANS: [Plan; 6] = [
+const PLANS: [Plan; 8] = [
     Plan { play: Play::Life, suite: "bookworm", systemd: "252", etcd: Some("3.6.") },
     Plan { play: Play::Life, suite: "trixie", systemd: "257", etcd: Some("3.7.") },
     Plan { play: Play::Failing, suite: "bookworm", systemd: "252", etcd: None },
     Plan { play: Play::Failing, suite: "trixie", systemd: "257", etcd: None },
     Plan { play: Play::Consumer, suite: "bookworm", systemd: "252", etcd: Some("3.7.") },
     Plan { play: Play::Consumer, suite: "trixie", systemd: "257", etcd: Some("3.6.") },
+    Plan { play: Play::Tls, suite: "bookworm", systemd: "252", etcd: Some("3.6.") },
+    Plan { play: Play::Tls, suite: "trixie", systemd: "257", etcd: Some("3.7.") },
 ];
 
 impl Plan {
@@ -102,7 +106,10 @@ impl Plan {
     fn image(&self, dist: &Path) -> Result<Image, String> {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target = repository.join("target");
-        let flavour = if self.play == Play::Consumer { Flavour::Flatcar } else { Flavour::Debian };
+        let flavour = match self.play {
+            Play::Life | Play::Failing => Flavour::Debian,
+            Play::Consumer | Play::Tls => Flavour::Flatcar,
+        };
         let etcd = match self.etcd {
             None => None,
             Some(version) => {

@@ -2,13 +2,14 @@
 //! 169.254.169.254, the AWS API, and a server for the binary. Machines are in `machine`, what happens to them is in
 //! `story`.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
@@ -18,6 +19,7 @@ use crate::support::cloud::Cloud;
 use crate::support::etcd::Judge;
 use crate::support::http::{self, Answer};
 use crate::support::imds;
+use crate::support::tls::TlsFiles;
 
 /// What the nodes boot: an image, and what `make dist` has made.
 pub struct Image {
@@ -38,7 +40,7 @@ pub struct Image {
 pub const GROUP: &str = "etcd";
 
 /// The lab's own address on the network that it shares with the machines.
-const OWN: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+pub const OWN: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// How far a machine's metadata service is from its machine, in addresses.
 const METADATA_OFFSET: u8 = 100;
@@ -59,7 +61,9 @@ pub struct Lab {
     ground: Ground,
     /// Every line that is added to the agent's options.
     pub options: Vec<String>,
-    next_host: AtomicU8,
+    /// What Ignition puts on each node besides.
+    pub files: Vec<Value>,
+    next_machine: AtomicU8,
     _files: http::Server,
 }
 
@@ -92,14 +96,20 @@ impl Lab {
             image,
             ground,
             options,
-            next_host: AtomicU8::new(11),
+            files: Vec::new(),
+            next_machine: AtomicU8::new(0),
         })
     }
 
     /// An address that no machine had.
     pub fn fresh_address(&self) -> Ipv4Addr {
-        let [a, b, c, _] = OWN.octets();
-        Ipv4Addr::new(a, b, c, self.next_host.fetch_add(1, Ordering::Relaxed))
+        self.address(self.next_machine.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The address that the machine of this number gets.
+    pub fn address(&self, number: u8) -> Ipv4Addr {
+        let [a, b, c, own] = OWN.octets();
+        Ipv4Addr::new(a, b, c, own + 10 + number)
     }
 
     /// Launches an instance in a group: its hardware is there, and off; its disk holds the image.
@@ -111,13 +121,15 @@ impl Lab {
         let [a, b, c, host] = address.octets();
         let metadata = Ipv4Addr::new(a, b, c, host + METADATA_OFFSET);
         run("ip", &["addr", "add", &format!("{metadata}/32"), "dev", "lab"]).await.or_else(already_there)?;
-        let imds = imds::Imds::start(self.cloud.clone(), &instance, metadata, None).map_err(|error| error.to_string())?;
+        let imds =
+            imds::Imds::start(self.cloud.clone(), &instance, metadata, None).map_err(|error| error.to_string())?;
         imds.answer("/2019-10-01/user-data", 200, config);
         let mut layers = Vec::from([self.image.root.clone()]);
         if self.image.flavour == Flavour::Flatcar {
             layers.push(self.image.layers.join("flatcar"));
         }
-        if group == GROUP {
+        // It asks etcd in the clear.
+        if group == GROUP && self.files.is_empty() {
             layers.push(self.image.layers.join("node"));
         }
         Machine::assemble(&self.image, &layers, &self.ground, (instance, address), imds).await
@@ -144,11 +156,13 @@ impl Lab {
         let mut config: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         let options: String = self.options.iter().map(|line| format!("{line}\n")).collect();
         let options = format!("data:,{}", percent_encoded(&options));
-        for file in config["storage"]["files"].as_array_mut().ok_or("a config without files")? {
+        let files = config["storage"]["files"].as_array_mut().ok_or("a config without files")?;
+        files.extend(self.files.clone());
+        for file in files {
             match file["path"].as_str().unwrap_or_default() {
                 "/opt/bin/etcd-bootstrap" => file["contents"]["source"] = format!("http://{OWN}{BINARY}").into(),
                 "/etc/etcd-bootstrap/etcd-bootstrap.env" | "/etc/etcd-bootstrap/consumer.env" => {
-                    file["append"] = serde_json::json!([{ "source": options }]);
+                    file["append"] = json!([{ "source": options }]);
                 }
                 _ => {}
             }
@@ -159,6 +173,26 @@ impl Lab {
         Ok(config.to_string())
     }
 
+    /// Puts these certificates and this key on every node from now on, where `member-tls.ign` expects them.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are none.
+    pub fn use_tls(&mut self, files: &TlsFiles) -> io::Result<()> {
+        let names = [("ca", &files.ca), ("server", &files.cert), ("server-key", &files.key)];
+        let names = names.into_iter().chain([("peer-ca", &files.ca), ("peer", &files.cert), ("peer-key", &files.key)]);
+        for (name, path) in names {
+            self.files.push(json!({
+                "path": format!("/etc/ssl/certs/etcd/{name}.pem"),
+                "mode": 0o400,
+                "user": { "name": "etcd" },
+                "group": { "name": "etcd" },
+                "contents": { "source": format!("data:,{}", percent_encoded(&std::fs::read_to_string(path)?)) },
+            }));
+        }
+        self.judge = files.judge()?;
+        Ok(())
+    }
+
     /// The same for hosts whose unit is called `etcd.service`, as the README says: with the drop-in for that unit.
     fn for_etcd_service(&self, config: &mut Value) -> Result<(), String> {
         let drop_in = self.image.dist.join("systemd/etcd.service.d/10-etcd-bootstrap.conf");
@@ -167,7 +201,7 @@ impl Lab {
             let path = file["path"].as_str().unwrap_or_default();
             if path.contains("/etcd-member.service.d/") {
                 file["path"] = path.replace("etcd-member.service.d", "etcd.service.d").into();
-                file["contents"] = serde_json::json!({ "source": format!("data:,{}", percent_encoded(&text)) });
+                file["contents"] = json!({ "source": format!("data:,{}", percent_encoded(&text)) });
             }
         }
         for unit in config["systemd"]["units"].as_array_mut().into_iter().flatten() {

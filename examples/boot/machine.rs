@@ -202,7 +202,7 @@ impl Machine {
             let files = ["-config-cache", &cache, "-state-file", &state, "-neednet", &neednet];
             run("ip", &[within.as_slice(), &what, &files].concat()).await.map_err(|told| {
                 let critical: Vec<_> = told.lines().filter(|line| line.starts_with("CRITICAL")).collect();
-                format!("Ignition, stage {stage}: {}", critical.join(" "))
+                format!("Ignition, stage {stage}: {}", if critical.is_empty() { told } else { critical.join(" ") })
             })?;
         }
         // As the initramfs does before it hands over: networkd begins with a bare interface.

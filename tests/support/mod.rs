@@ -23,6 +23,7 @@ pub mod imds;
 pub mod network;
 pub mod node;
 pub mod rig;
+pub mod tls;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
