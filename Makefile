@@ -18,10 +18,10 @@ dist := target/dist/etcd-bootstrap-$(arch)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(arch)
 
-.PHONY: help sandbox test catalogue chaos lint dist ignition bench
+.PHONY: help sandbox test catalogue chaos boot-test lint dist ignition bench
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 sandbox: ## the main job on this machine: a group of instances forms a cluster, is replaced, grows
 	@tests/tools/install build etcd
@@ -43,6 +43,9 @@ catalogue: ## all tests, told as the failure catalogue: each entry, its tests, t
 	@tests/tools/install
 	cargo test --no-fail-fast -- --show-output --test-threads=$$(( 2 * $$(nproc) )) >target/catalogue.log || true
 	@tests/tools/catalogue ARCHITECTURE.md target/catalogue.log
+boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, and what may happen to them; needs root
+	@tests/tools/install etcd config boot
+	cargo run --example boot
 
 lint: ## formatting, clippy, licences, duplicate crates
 	@tests/tools/install build lint

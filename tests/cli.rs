@@ -1111,7 +1111,7 @@ fn version() -> Answer {
 
 fn reply(status: u16, body: &str) -> Answer {
     let headers = vec![("X-Etcd-Cluster-ID", "cdf818194e3a8c32".to_owned())];
-    Answer::Reply { status, content_type: "application/json", headers, body: body.to_owned() }
+    Answer::Reply { status, content_type: "application/json", headers, body: body.to_owned().into() }
 }
 
 /// A certificate authority of a test's own.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use etcd_bootstrap::tls;
 use etcd_client::Client;
 
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::etcd::{Judge, built, until, version_of};
 use crate::support::node::{Event, Node, Programs};
 use crate::support::rig::{Rig, addresses};
+use crate::support::tls::Authority;
 
 /// Far more than any scenario takes on two busy cores: what is slow is not wrong here, what hangs is.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -329,10 +329,10 @@ async fn f79_f80_tls_on_every_port(mut rig: Rig) {
     let node_addresses: Vec<String> = (0..4).map(|_| rig.fresh_address().to_string()).collect();
     // etcd looks at the address that a peer comes from too, and here all come from the loopback's own.
     let names = node_addresses.iter().map(String::as_str).chain(["127.0.0.1"]).collect::<Vec<_>>();
-    let files = authority.write(&dir, &names);
+    let files = authority.write(&dir, &names).unwrap();
     rig.setup.schemes = ("https", "https");
     rig.setup.agent_arguments = files.options();
-    rig.judge = files.judge();
+    rig.judge = files.judge().unwrap();
     rig.group(GROUP, 3);
     let addresses: Vec<std::net::Ipv4Addr> = node_addresses.iter().map(|a| a.parse().unwrap()).collect();
     let launch = |address| rig.launch_at(Some(GROUP), address).unwrap();
@@ -350,59 +350,6 @@ async fn f79_f80_tls_on_every_port(mut rig: Rig) {
     let run = stranger.agent("run", &[&bare[..], &["--deadline=3s"]].concat()).await.unwrap();
     assert_ne!(run.code, 0, "{}", run.stderr);
     assert_eq!(stranger.environment(), Ok(None));
-}
-
-/// A certificate authority of the test's own.
-struct Authority {
-    certificate: String,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let certificate = parameters.self_signed(&key).unwrap().pem();
-        Self { certificate, issuer: rcgen::Issuer::new(parameters, key) }
-    }
-
-    /// A certificate for all these addresses, for servers and clients, with its key and the authority's own.
-    fn write(&self, dir: &std::path::Path, names: &[&str]) -> TlsFiles {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
-        let files = TlsFiles { ca: dir.join("ca.pem"), cert: dir.join("node.pem"), key: dir.join("node-key.pem") };
-        std::fs::write(&files.ca, &self.certificate).unwrap();
-        std::fs::write(&files.cert, certificate.pem()).unwrap();
-        std::fs::write(&files.key, key.serialize_pem()).unwrap();
-        files
-    }
-}
-
-struct TlsFiles {
-    ca: PathBuf,
-    cert: PathBuf,
-    key: PathBuf,
-}
-
-impl TlsFiles {
-    /// The same files for both ports, under etcd's names.
-    fn options(&self) -> Vec<String> {
-        let of = |port: &str| {
-            [("trusted-ca-file", &self.ca), ("cert-file", &self.cert), ("key-file", &self.key)]
-                .map(|(name, path)| format!("--{port}{name}={}", path.display()))
-        };
-        of("").into_iter().chain(of("peer-")).collect()
-    }
-
-    /// A judge that shows the certificate.
-    fn judge(&self) -> Judge {
-        let files = tls::Files { ca: Some(self.ca.clone()), identity: Some((self.cert.clone(), self.key.clone())) };
-        let client = tls::load(&files).unwrap().client;
-        let http = reqwest::Client::builder().tls_backend_preconfigured(client).no_proxy().build().unwrap();
-        Judge::with_client(http, ("https", "https"))
-    }
 }
 
 // ---------------------------------------------------------------- what scenarios are made of

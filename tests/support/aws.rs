@@ -764,7 +764,7 @@ impl Refusal {
 const REQUEST_ID: &str = "7a62c49f-347e-4fc4-9331-6e8eEXAMPLE";
 
 fn xml(status: u16, body: String) -> Answer {
-    Answer::Reply { status, content_type: "text/xml", headers: Vec::new(), body }
+    Answer::Reply { status, content_type: "text/xml", headers: Vec::new(), body: body.into() }
 }
 
 fn element(name: &str, children: &[impl AsRef<str>]) -> String {

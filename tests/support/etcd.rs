@@ -51,6 +51,7 @@ pub struct Judge {
     http: reqwest::Client,
     /// The schemes of client and peer URLs.
     schemes: (&'static str, &'static str),
+    tls: Option<etcd_client::TlsOptions>,
 }
 
 /// How often a waiting judge looks again.
@@ -66,12 +67,21 @@ impl Judge {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).tcp_nodelay(true);
         let http = http.build().expect("a client without certificates needs nothing");
-        Self::with_client(http, ("http", "http"))
+        Self { http, schemes: ("http", "http"), tls: None }
     }
 
-    /// A judge that asks through this client, for TLS.
-    pub fn with_client(http: reqwest::Client, schemes: (&'static str, &'static str)) -> Self {
-        Self { http, schemes }
+    /// A judge for TLS on both ports, that shows a certificate.
+    ///
+    /// # Errors
+    /// When one of the three is not what it should be.
+    pub fn with_certificate(ca: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, reqwest::Error> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let identity = reqwest::Identity::from_pem(&[certificate, key].concat())?;
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([reqwest::Certificate::from_pem(ca)?]);
+        let tls = etcd_client::TlsOptions::new()
+            .ca_certificate(etcd_client::Certificate::from_pem(ca))
+            .identity(etcd_client::Identity::from_pem(certificate, key));
+        Ok(Self { http: http.identity(identity).build()?, schemes: ("https", "https"), tls: Some(tls) })
     }
 
     /// Whether the node's etcd serves and sees a leader.
@@ -181,6 +191,10 @@ impl Judge {
         let options = etcd_client::ConnectOptions::new()
             .with_connect_timeout(Duration::from_secs(2))
             .with_timeout(Duration::from_secs(5));
+        let options = match &self.tls {
+            None => options,
+            Some(tls) => options.with_tls(tls.clone()),
+        };
         etcd_client::Client::connect(endpoints, Some(options)).await
     }
 }

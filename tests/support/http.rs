@@ -36,7 +36,7 @@ pub enum Answer {
         status: u16,
         content_type: &'static str,
         headers: Vec<(&'static str, String)>,
-        body: String,
+        body: Bytes,
     },
     /// Close the connection without an answer.
     HangUp,
@@ -47,7 +47,7 @@ pub enum Answer {
 impl Answer {
     /// A plain text answer.
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self::Reply { status, content_type: "text/plain", headers: Vec::new(), body: body.into() }
+        Self::Reply { status, content_type: "text/plain", headers: Vec::new(), body: body.into().into() }
     }
 }
 
@@ -127,8 +127,7 @@ async fn render(answer: Answer) -> Result<Response<Full<Bytes>>, HungUp> {
             for (name, value) in headers {
                 response = response.header(name, value);
             }
-            let body = Full::new(Bytes::from(body));
-            Ok(response.body(body).expect("status and headers come from the fakes"))
+            Ok(response.body(Full::new(body)).expect("status and headers come from the fakes"))
         }
         Answer::HangUp => Err(HungUp),
         Answer::Silence => match std::future::pending::<Infallible>().await {},

@@ -207,7 +207,7 @@ impl State {
             status: 200,
             content_type: "text/plain",
             headers: vec![("x-aws-ec2-metadata-token-ttl-seconds", ttl.to_string())],
-            body: token,
+            body: token.into(),
         }
     }
 

@@ -24,6 +24,7 @@ pub mod network;
 pub mod node;
 pub mod relay;
 pub mod rig;
+pub mod tls;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
