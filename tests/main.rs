@@ -12,6 +12,8 @@ mod fakes;
 mod e2e;
 // The main job in all weathers, while clients read and write.
 mod chaos;
+// What is read from outside, with hostile input.
+mod fuzz;
 // The main job with another judge of the AWS calls.
 mod moto;
 // The documents, the units and the Ignition sources, against the code.
