@@ -651,7 +651,7 @@ fn continued<T>(earlier: Option<&Standing<T>>, what: T, at: SystemTime, read_at:
     match earlier {
         None => Standing { what, since: at, read_at, reads: 1 },
         Some(s) => {
-            let reads = s.reads + u32::from(s.read_at != read_at);
+            let reads = s.reads.saturating_add(u32::from(s.read_at != read_at));
             Standing { what, since: s.since, read_at, reads }
         }
     }

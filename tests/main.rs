@@ -16,6 +16,8 @@ mod chaos;
 mod catalogue;
 // What goes wrong at a bad moment, on real etcd.
 mod failures;
+// What is read from outside, with hostile input.
+mod fuzz;
 // The main job with another judge of the AWS calls.
 mod moto;
 // The identity with another judge of the metadata.

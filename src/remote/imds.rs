@@ -40,20 +40,44 @@ pub async fn fetch_identity(client: &Client) -> Result<Identity, Blind> {
         fetch_target_lifecycle_state(client),
         fetch_vpc_ranges(client),
     );
-    let document: Document = serde_json::from_str(&document?)
+    parse_identity(&Texts {
+        document: document?,
+        dns_name: dns_name?,
+        ipv6: ipv6?,
+        target_lifecycle_state: target?,
+        vpc_ranges: vpc_ranges?,
+    })
+}
+
+/// What the metadata says of an instance, in its own words; None where it says 404.
+pub struct Texts {
+    pub document: String,
+    pub dns_name: Option<String>,
+    pub ipv6: Option<String>,
+    pub target_lifecycle_state: Option<String>,
+    pub vpc_ranges: Vec<String>,
+}
+
+/// Makes an identity of the metadata's words.
+///
+/// # Errors
+/// When the identity document is none.
+pub fn parse_identity(texts: &Texts) -> Result<Identity, Blind> {
+    let document: Document = serde_json::from_str(&texts.document)
         .map_err(|e| Blind { kind: BlindKind::Malformed, why: format!("read the instance identity document: {e}") })?;
+    // Some VPCs give several names in one line; the first is the private one.
+    let dns_name = texts.dns_name.as_ref().and_then(|names| names.split_whitespace().next());
     Ok(Identity {
         instance: InstanceId::new(document.instance_id),
         region: document.region,
         zone: document.availability_zone,
         addresses: Addresses {
             ipv4: document.private_ip.and_then(|a| a.parse().ok()),
-            ipv6: ipv6?.and_then(|a| a.trim().parse().ok()),
-            // Some VPCs give several names in one line; the first is the private one.
-            dns_name: dns_name?.and_then(|names| names.split_whitespace().next().map(str::to_owned)),
+            ipv6: texts.ipv6.as_ref().and_then(|a| a.trim().parse().ok()),
+            dns_name: dns_name.map(str::to_owned),
         },
-        vpc_ranges: vpc_ranges?,
-        target_lifecycle_state: target?,
+        vpc_ranges: texts.vpc_ranges.clone(),
+        target_lifecycle_state: texts.target_lifecycle_state.clone(),
     })
 }
 

@@ -64,19 +64,28 @@ fn founders_id(members: &[Member]) -> ClusterId {
 async fn fetch_members(client: &Client, url: &MemberUrl) -> Result<(ClusterId, Vec<Member>), Absence> {
     let reply = get(client, url, "/members", None).await?;
     let id = reply.headers().get("X-Etcd-Cluster-ID").and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let id = id.and_then(|id| ClusterId::try_from(id).ok()).ok_or_else(|| not_etcd("no X-Etcd-Cluster-ID header"))?;
-    let list: Vec<ListedMember> = parse(reply).await?;
+    parse_members(id, &read_body(reply).await?)
+}
+
+/// Reads a reply to `GET /members` and its header with the cluster's id.
+///
+/// # Errors
+/// Why no etcd can have said that.
+pub fn parse_members(cluster_id: Option<String>, body: &[u8]) -> Result<(ClusterId, Vec<Member>), Absence> {
+    let id = cluster_id.and_then(|id| ClusterId::try_from(id).ok());
+    let id = id.ok_or_else(|| not_etcd("no X-Etcd-Cluster-ID header"))?;
+    let list: Vec<ListedMember> = parse(body)?;
     let members: Result<Vec<Member>, String> = list.into_iter().map(ListedMember::member).collect();
     Ok((id, members.map_err(|e| not_etcd(&e))?))
 }
 
 async fn fetch_version(client: &Client, url: &MemberUrl) -> Result<Version, Absence> {
-    parse(get(client, url, "/version", None).await?).await
+    parse(&read_body(get(client, url, "/version", None).await?).await?)
 }
 
 async fn fetch_statement(client: &Client, url: &MemberUrl, own: Option<&Statement>) -> Result<Statement, Absence> {
     let own = own.and_then(|statement| serde_json::to_string(statement).ok());
-    parse(get(client, url, PATH, own).await?).await
+    parse(&read_body(get(client, url, PATH, own).await?).await?)
 }
 
 async fn get(client: &Client, url: &MemberUrl, path: &str, statement: Option<String>) -> Result<Response, Absence> {
@@ -93,7 +102,7 @@ async fn get(client: &Client, url: &MemberUrl, path: &str, statement: Option<Str
     }
 }
 
-async fn parse<T: serde::de::DeserializeOwned>(mut reply: Response) -> Result<T, Absence> {
+async fn read_body(mut reply: Response) -> Result<Vec<u8>, Absence> {
     let mut body = Vec::new();
     while let Some(chunk) = reply.chunk().await.map_err(|e| classify(&e))? {
         body.extend_from_slice(&chunk);
@@ -101,7 +110,15 @@ async fn parse<T: serde::de::DeserializeOwned>(mut reply: Response) -> Result<T,
             return Err(not_etcd("the reply is too long"));
         }
     }
-    serde_json::from_slice(&body).map_err(|e| not_etcd(&format!("unreadable reply: {e}")))
+    Ok(body)
+}
+
+/// Reads a reply's body.
+///
+/// # Errors
+/// Why no etcd and no founder can have said that.
+pub fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Absence> {
+    serde_json::from_slice(body).map_err(|e| not_etcd(&format!("unreadable reply: {e}")))
 }
 
 fn classify(error: &reqwest::Error) -> Absence {
@@ -125,8 +142,9 @@ fn not_etcd(why: &str) -> Absence {
     Absence::NotEtcd(why.to_owned())
 }
 
+/// A reply to `GET /version`.
 #[derive(Deserialize)]
-struct Version {
+pub struct Version {
     etcdserver: String,
     etcdcluster: Option<String>,
 }
