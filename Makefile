@@ -14,6 +14,8 @@ static := --release --target $(target)
 release := target/$(target)/release
 # One build for all that runs optimised: aws-sdk-ec2 alone takes minutes.
 dist sandbox bench: export RUSTFLAGS := -C target-feature=+crt-static
+# Twice as many tests at once as there are cores: on real etcds they mostly wait.
+at_once = --test-threads=$$(( 2 * $$(nproc) ))
 dist := target/dist/etcd-bootstrap-$(arch)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(arch)
@@ -32,16 +34,15 @@ test: ## all tests, against every etcd that the machine can have
 	@tests/tools/install
 	@cat target/etcd/versions
 	tests/tools/check-packaging
-	cargo test
+	cargo test -- $(at_once)
 
 chaos: ## ROUNDS=20 of bad weather on real etcds; also SEED=n NODES=3|5 ETCD=target/etcd/VERSION/etcd AGENT=path
 	@tests/tools/install build etcd clock
 	cargo test --test tests -- --ignored --exact --nocapture chaos::as_many_rounds_as_asked
 
-# Twice as many tests at once as there are cores: on real etcds they mostly wait.
 catalogue: ## all tests, told as the failure catalogue: each entry, its tests, their etcds, the result
 	@tests/tools/install
-	cargo test --no-fail-fast -- --show-output --test-threads=$$(( 2 * $$(nproc) )) >target/catalogue.log || true
+	cargo test --no-fail-fast -- --show-output $(at_once) >target/catalogue.log || true
 	@tests/tools/catalogue ARCHITECTURE.md target/catalogue.log
 
 boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, and what may happen to them; needs root
