@@ -186,7 +186,7 @@ pub(super) fn member(
 
 #[cfg(test)]
 mod tests {
-    use super::{Absence, MemberUrl, PeerAnswer, client, fetch_peer};
+    use super::*;
     use crate::model::Scheme;
 
     /// The DNS record of a member may have gone with its instance.
@@ -196,5 +196,15 @@ mod tests {
         let url = MemberUrl::new(Scheme::Http, &"x".repeat(64), 2380);
         let answer = fetch_peer(&client(None), &url, None).await;
         assert!(matches!(answer, PeerAnswer::Absent(Absence::NoName(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn f02_the_founders_of_a_cluster_are_told_from_a_part_of_them() {
+        // What an etcd with nothing but its defaults has had for ids since 2.0.
+        let alone = member(0x8e9e_05c5_2164_694d, "default".into(), &[], &[], false).expect("it has no URL");
+        let other = member(0x8211_f1d0_f64f_3269, "other".into(), &[], &[], false).expect("it has no URL");
+        assert_eq!(founders_id(std::slice::from_ref(&alone)), ClusterId(0xcdf8_1819_4e3a_8c32));
+        assert_eq!(founders_id(&[alone.clone(), other.clone()]), founders_id(&[other, alone.clone()]));
+        assert_ne!(founders_id(&[]), founders_id(&[alone]));
     }
 }
