@@ -43,6 +43,7 @@ catalogue: ## all tests, told as the failure catalogue: each entry, its tests, t
 	@tests/tools/install
 	cargo test --no-fail-fast -- --show-output --test-threads=$$(( 2 * $$(nproc) )) >target/catalogue.log || true
 	@tests/tools/catalogue ARCHITECTURE.md target/catalogue.log
+
 boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, and what may happen to them; needs root
 	@tests/tools/install etcd config boot
 	cargo run --example boot

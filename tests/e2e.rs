@@ -8,7 +8,7 @@ use std::time::Duration;
 use etcd_client::Client;
 
 use crate::support::aws::{Action, Fault, Often};
-use crate::support::etcd::{Judge, built, until, version_of};
+use crate::support::etcd::{built, until, version_of};
 use crate::support::node::{Event, Node, Programs};
 use crate::support::rig::{Rig, addresses};
 use crate::support::tls::Authority;
