@@ -336,9 +336,7 @@ fn join(o: &Observation, p: &Policy, me: &Identity, cluster: &Cluster<'_>, start
     }
     let plan = Plan { o, p, me, cluster, list };
     match own_row(list, me) {
-        Some(row) if !row.published() && (row.name.is_empty() || row.name == me.instance.as_str()) => {
-            plan.resume(row, start)
-        }
+        Some(row) if plan.has_never_run(row) => plan.resume(row, start),
         Some(row) => plan.reclaim(row),
         None => plan.enter(start),
     }
@@ -367,6 +365,15 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
+    /// A founder bears its name from the start, who was added at run time bears none before it publishes itself. Where
+    /// nodes join as learners, `ready` makes a voter even of one that is not published yet: it may have acknowledged
+    /// entries that this node, without its data, would deny under the same id.
+    fn has_never_run(&self, row: &Member) -> bool {
+        let mine = row.name == self.me.instance.as_str();
+        let added = row.name.is_empty() && (row.learner || !self.prefers_learners());
+        !row.published() && (mine || added)
+    }
+
     /// Listed and never started: start from the list, no second add (F27).
     fn resume(&self, row: &Member, mut start: Start) -> Decision {
         if let Some(aside) = clear_backend(self.o) {
@@ -463,11 +470,7 @@ impl Plan<'_> {
         let voters = self.list.iter().filter(|m| !m.learner).count();
         let reachable = self.reachable_voters(None);
         let needed = quorum(voters + 1);
-        let as_learner = match self.p.join_as {
-            JoinAs::Learner => true,
-            JoinAs::Voter => false,
-            JoinAs::Auto => reachable < needed || self.learners_are_safe(),
-        };
+        let as_learner = self.prefers_learners() || (reachable < needed && self.p.join_as == JoinAs::Auto);
         if !as_learner && reachable < needed {
             return wait(Reason::AdditionRisksQuorum { reachable, needed });
         }
@@ -486,8 +489,12 @@ impl Plan<'_> {
         voters.filter(answers).count()
     }
 
-    fn learners_are_safe(&self) -> bool {
-        self.cluster.views.iter().all(|(_, view)| learners_are_safe(&view.server_version))
+    fn prefers_learners(&self) -> bool {
+        match self.p.join_as {
+            JoinAs::Learner => true,
+            JoinAs::Voter => false,
+            JoinAs::Auto => self.cluster.views.iter().all(|(_, view)| learners_are_safe(&view.server_version)),
+        }
     }
 }
 

@@ -72,6 +72,11 @@ fn unstarted(n: u64) -> Member {
     Member { name: String::new(), ..founder(n) }
 }
 
+/// The same, as nodes are added where learners are safe.
+fn added(n: u64) -> Member {
+    Member { learner: true, ..unstarted(n) }
+}
+
 fn named(name: &str, m: Member) -> Member {
     Member { name: name.to_owned(), ..m }
 }
@@ -462,12 +467,15 @@ fn formed_and_not_listed_prunes_then_adds_then_starts_with_the_reply() {
 
 #[test]
 fn f27_listed_and_unstarted_resumes_without_a_second_add() {
-    let list = [unstarted(1), voter(2), voter(3)];
+    let list = [added(1), voter(2), voter(3)];
     let start = Scene::group(3).serving(&list, 2..=3).starts(Existing, Reason::Resume { member: MemberId(1) });
     assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=3));
     assert_eq!(start.name, id(1));
     // AWS has no say in it.
     Scene::group(3).serving(&list, 2..=3).cloud_down().starts(Existing, "resume");
+    let voter_added = || Scene::group(3).version(UNSAFE).serving(&[unstarted(1), voter(2), voter(3)], 2..=3);
+    voter_added().starts(Existing, "resume");
+    voter_added().policy(|p| p.join_as = JoinAs::Voter).starts(Existing, "resume");
 }
 
 #[test]
@@ -484,6 +492,15 @@ fn f46_a_lost_disk_removes_its_own_member_first() {
     let mine = named("ip-10-0-0-1", voter(1));
     let scene = Scene::group(3).serving(&[mine.clone(), voter(2), voter(3)], 2..=3);
     scene.removes(1, Reason::ReplacesOwnLostDisk { member: mine.to_string() });
+}
+
+/// `ready` promotes a learner before it is published: as a voter it may have acknowledged what is lost with its disk.
+#[test]
+fn f46_a_promoted_learner_that_lost_its_disk_is_removed_though_it_was_never_published() {
+    let list = [unstarted(1), voter(2), voter(3)];
+    Scene::group(3).serving(&list, 2..=3).removes(1, "replaces-own-lost-disk");
+    let by_order = Scene::group(3).version(UNSAFE).policy(|p| p.join_as = JoinAs::Learner);
+    by_order.serving(&list, 2..=3).removes(1, "replaces-own-lost-disk");
 }
 
 #[test]
@@ -1105,7 +1122,7 @@ fn join_as_is_obeyed() {
 #[test]
 fn f20_a_local_list_is_no_authority() {
     // Node 2 lags and does not list this node; the quorum does.
-    let list = [unstarted(1), voter(2), voter(3)];
+    let list = [added(1), voter(2), voter(3)];
     let scene = Scene::group(3).serving(&list, 2..=3);
     scene.member_of(OURS, 2, &list[1..], Seen::No(blind(BlindKind::Unreachable))).starts(Existing, "resume");
 }
@@ -1128,7 +1145,7 @@ fn resumed(list: &[Member]) -> Start {
 fn f17_nameless_members_get_names_of_their_own() {
     let twin = named(&id(2).to_string(), voter(3));
     let hostile = named("a,b=c", voter(6));
-    let list = [unstarted(1), voter(2), twin, unstarted(4), unstarted(5), hostile, named(&id(1).to_string(), voter(7))];
+    let list = [added(1), voter(2), twin, unstarted(4), unstarted(5), hostile, named(&id(1).to_string(), voter(7))];
     let start = resumed(&list);
     let names: BTreeSet<&String> = start.initial_cluster.iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), list.len());
@@ -1139,7 +1156,7 @@ fn f17_nameless_members_get_names_of_their_own() {
 
 #[test]
 fn f18_learners_and_unstarted_members_are_listed() {
-    let start = resumed(&[unstarted(1), voter(2), voter(3), learner(4), unstarted(5)]);
+    let start = resumed(&[added(1), voter(2), voter(3), learner(4), unstarted(5)]);
     let urls: BTreeSet<MemberUrl> = start.initial_cluster.into_iter().map(|(_, url)| url).collect();
     assert_eq!(urls, (1..=5).map(peer).collect());
 }
@@ -1147,7 +1164,7 @@ fn f18_learners_and_unstarted_members_are_listed() {
 #[test]
 fn f19_every_peer_url_is_listed_under_its_members_name() {
     let two = Member { peer_urls: vec![peer(2), peer(20)], ..voter(2) };
-    let entries = resumed(&[unstarted(1), two, voter(3)]).initial_cluster;
+    let entries = resumed(&[added(1), two, voter(3)]).initial_cluster;
     let second: Vec<&MemberUrl> =
         entries.iter().filter(|(name, _)| *name == id(2).to_string()).map(|(_, u)| u).collect();
     assert_eq!((second, entries.len()), (vec![&peer(2), &peer(20)], 4));
@@ -1163,7 +1180,7 @@ fn f30_ipv6_addresses_are_in_brackets() {
     assert_eq!(render_initial_cluster(&start.initial_cluster), format!("{}=http://[fd00::1]:2380", id(1)));
     assert_eq!(start.client_url.to_string(), "http://[fd00::1]:2379");
     // Another spelling of the same address is the same address.
-    let mine = Member { peer_urls: vec![url("http://[fd00:0:0::1]:2380")], ..unstarted(1) };
+    let mine = Member { peer_urls: vec![url("http://[fd00:0:0::1]:2380")], ..added(1) };
     let scene = Scene::group(3).identity(|me| me.addresses = v6(1)).serving(&[mine, voter(2), voter(3)], 2..=3);
     assert_eq!(scene.starts(Existing, "resume").peer_url.to_string(), "http://[fd00::1]:2380");
 }
@@ -1301,7 +1318,7 @@ fn f46_a_database_without_its_log_is_set_aside_before_anything_starts() {
         Scene::founders(3),
         Scene::cluster(3),
         Scene::group(3).forming(OURS, &founders, [2]),
-        Scene::group(3).serving(&[unstarted(1), voter(2), voter(3)], 2..=3),
+        Scene::group(3).serving(&[added(1), voter(2), voter(3)], 2..=3),
     ];
     for scene in scenes {
         let mut scene = scene.data(OwnData::NoLog);
