@@ -95,7 +95,7 @@ impl Story<'_> {
 
     async fn consumer(&mut self) -> Result<(), String> {
         self.scene("3 Flatcar nodes form a cluster at first boot", async |s| s.form(3).await).await?;
-        self.scene("units: verify is silent, exposure 2.0 at most", async |s| s.check_units().await).await?;
+        self.scene("units on Flatcar: verify is silent, exposure 2.0 at most", async |s| s.check_units().await).await?;
         self.scene("grpc-proxy through a complete rotation", async |s| s.rotate_under_a_consumer().await).await
     }
 
@@ -107,7 +107,7 @@ impl Story<'_> {
         let certified = Authority::new().write(&self.logs, &names).and_then(|files| self.lab.use_tls(&files));
         certified.map_err(|error| format!("make certificates: {error}"))?;
         self.scene("3 Flatcar nodes with TLS form a cluster at first boot", async |s| s.form(3).await).await?;
-        self.scene("replaced by a fresh node", async |s| s.replace_with_a_new_address().await).await
+        self.scene("one with TLS replaced by a fresh node", async |s| s.replace_with_a_new_address().await).await
     }
 
     // The scenes.
