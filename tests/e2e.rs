@@ -238,7 +238,7 @@ async fn f08_a_group_replaced_as_a_whole_never_becomes_a_second_cluster(rig: Rig
     let (a, b, c) = tokio::join!(a, b, c);
     for run in [a, b, c].map(Result::unwrap) {
         assert_eq!(run.code, 75, "{}", run.stderr);
-        assert!(run.stderr.contains("etcd-bootstrap/cluster-id"), "{}", run.stderr);
+        assert!(run.stderr.contains("the group's tag says"), "{}", run.stderr);
     }
     assert!(fresh.iter().all(|node| node.environment() == Ok(None)));
 }
