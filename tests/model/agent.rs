@@ -156,7 +156,7 @@ fn survives(world: &World, via: Address, change: Change) -> bool {
 
 // ---------------------------------------------------------------- what a node sees
 
-fn see(world: &World, n: Node, read: Read) -> Sight {
+pub fn see(world: &World, n: Node, read: Read) -> Sight {
     let machine = world.machine(n);
     let before = match &machine.agent {
         Agent::Waiting(memory) | Agent::Decided(memory, _) => Some(memory.before.clone()),

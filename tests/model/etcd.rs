@@ -404,3 +404,9 @@ pub fn promote(world: &mut World, n: Node) {
 pub fn may_tag(world: &World, n: Node) -> bool {
     world.tag.is_none() && own_row(world, n).is_some_and(|(_, row)| row.published && !row.learner)
 }
+
+/// Has acknowledged entries, and nobody can see it yet.
+pub fn ran_unpublished(world: &World, n: Node) -> bool {
+    let row = world.machine(n).log().and_then(|log| world.clusters[log.cluster].row(log.member));
+    row.is_some_and(|row| row.ran && !row.published)
+}

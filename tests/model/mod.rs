@@ -47,7 +47,13 @@ impl Scenario {
     fn new(begin: World) -> Self {
         Self {
             begin,
-            rules: Rules { addresses_are_reused: false, tag: true, leaves_slowly: false, strict: Strict::Quorum },
+            rules: Rules {
+                addresses_are_reused: false,
+                tag: true,
+                leaves_slowly: false,
+                disks_outlast_publication: true,
+                strict: Strict::Quorum,
+            },
             policy: policy(),
             mutation: None,
             sometimes: Vec::new(),
@@ -70,6 +76,27 @@ impl Scenario {
         self.said.lock().expect("no panic").insert(outcome.said.clone());
         self.decided.write().expect("no panic").insert(sight, outcome.clone());
         outcome
+    }
+
+    fn after_faults(&self, world: &World) -> Vec<String> {
+        let mut seen = Vec::new();
+        let mut now = World { cut: Vec::new(), aws_before: None, left: Left::default(), ..world.clone() };
+        etcd::settle(&mut now);
+        for _ in 0..4 {
+            now = properties::round(self, now);
+        }
+        for (n, m) in now.all() {
+            seen.push(format!("{n}: {m:?}\n"));
+        }
+        seen.push(format!("{:?}\n{:?}\n", now.tag, now.clusters));
+        for (n, m) in now.running() {
+            if !m.etcd_runs && m.agent != world::Agent::Refused {
+                let sight = agent::see(&now, n, world::Read::Now);
+                let o = agent::think(&sight, &self.policy, None);
+                seen.push(format!("{n}: {} {:?}\n", o.said, o.act));
+            }
+        }
+        seen
     }
 
     /// The world after an event.
@@ -161,10 +188,17 @@ fn founders_probe() {
     for (name, path) in checker.discoveries() {
         println!("== {name}: {} steps", path.clone().into_actions().len());
         for (world, event) in path.into_vec() {
-            println!("  {event:?}");
-            if event.is_none() {
-                println!("{world:#?}");
-            }
+            let Some(event) = event else {
+                checker.model().after_faults(&world).iter().for_each(|l| print!("{l}"));
+                continue;
+            };
+            let next = checker.model().step(&world, &event);
+            let who = match event {
+                Event::Look(n, _) | Event::Carry(n) => format!("{:?}", next.machine(n).agent),
+                _ => String::new(),
+            };
+            let who = who.replace("Standing ", "").replace("Memory ", "").replace("Before ", "");
+            println!("  {event:?} {who}");
         }
     }
     println!("{:#?}", checker.model().said.lock().unwrap());

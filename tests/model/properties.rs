@@ -77,7 +77,7 @@ pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
 }
 
 /// Everyone does what there is to do. Only when that is nothing, time passes, and then starts time out.
-fn round(scenario: &Scenario, before: World) -> World {
+pub fn round(scenario: &Scenario, before: World) -> World {
     let mut now = before.clone();
     let mut cloud = Vec::new();
     now.cloud(&scenario.rules, &mut cloud);

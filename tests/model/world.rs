@@ -197,6 +197,8 @@ pub struct Rules {
     pub tag: bool,
     /// An instance may be `Terminating:Wait` before it goes.
     pub leaves_slowly: bool,
+    /// No disk is lost in the milliseconds between a member's first entry and the publication of its URLs.
+    pub disks_outlast_publication: bool,
     pub strict: etcd::Strict,
 }
 
@@ -383,7 +385,8 @@ impl World {
         let left = &self.left;
         events.extend((left.reboots > 0).then_some(Event::Reboot(n)));
         if m.disk != Disk::Empty {
-            events.extend((left.wipes > 0).then_some(Event::Wipe(n)));
+            let too_soon = rules.disks_outlast_publication && etcd::ran_unpublished(self, n);
+            events.extend((left.wipes > 0 && !too_soon).then_some(Event::Wipe(n)));
             events.extend((left.log_losses > 0 && m.disk != Disk::Backend).then_some(Event::LoseLog(n)));
         }
         if left.cuts > 0 {
