@@ -72,6 +72,11 @@ async fn step(setup: &Setup, observer: &Observer, me: &Identity) -> Result<Clust
             PeerAnswer::Member(peer) => peer.members,
             PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => return Err(format!("{peer_url} does not answer")),
         };
+        // A voter that has run must be seen to have run: should its disk be lost at once, it would be started again
+        // under the same id, without the entries that it had acknowledged.
+        if !list.iter().any(|m| m.id == view.member_id && m.published()) {
+            return Err("the learner has not published its client URLs yet".into());
+        }
         promote(setup, &view, &list).await?;
     }
     match &view.quorum_list {

@@ -767,8 +767,8 @@ fn f08_a_silent_founder_of_another_generation_is_no_founder() {
             third.launched = seconds.and_then(|s| Some(mine? - Duration::from_secs(s.unsigned_abs())));
         })
     };
-    launched(Some(600)).starts(New, "founders-majority");
-    launched(Some(601)).waits("founders-silent");
+    launched(Some(60)).starts(New, "founders-majority");
+    launched(Some(61)).waits("founders-silent");
     launched(None).waits("founders-silent");
 }
 

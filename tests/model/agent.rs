@@ -22,8 +22,8 @@ use super::world::{
 const ARN: &str = "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:u:autoScalingGroupName/etcd";
 /// Longer than every grace of `decide`, and shorter than a generation.
 const MINUTE: Duration = Duration::from_secs(61);
-/// Longer than a generation.
-const ERA: Duration = Duration::from_secs(660);
+/// Longer than the launch of one generation takes.
+const LATER: Duration = Duration::from_secs(600);
 
 /// All that one pass of a node sees, in the model's words.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -121,7 +121,7 @@ fn judge(world: &mut World, n: Node, act: &Act) {
 /// Whether a member belongs to another machine that is there: one with its log, or one at its address that was added
 /// and is about to start.
 fn lives(world: &World, remover: Node, member: Member) -> bool {
-    world.running().any(|(n, machine)| {
+    world.staying().any(|(n, machine)| {
         let owner = machine.log().is_some_and(|log| log.member == member && world.clusters[log.cluster].formed);
         let row = world.formed_cluster().and_then(|c| world.clusters[c].row(member));
         let joining = n != remover
@@ -186,14 +186,14 @@ fn founders_of(world: &World, cluster: usize, member: Member) -> Vec<Row> {
 /// Asks every instance of the group that may have an etcd, then every listed member: as `observe.rs` does.
 fn ask(world: &World, n: Node, aws: &Aws, before: Option<&Before>) -> Vec<(Address, Answer)> {
     let own = world.machine(n).address;
-    let group = aws.instances.iter().filter(|(life, ..)| life.in_group()).map(|(_, address, _)| *address);
+    let group = aws.instances.iter().filter(|(life, ..)| life.runs()).map(|(_, address, _)| *address);
     let mut asked: BTreeMap<Address, Answer> = BTreeMap::new();
     for address in group.filter(|address| *address != own) {
         asked.insert(address, answer(world, n, address));
     }
     let known = |name: Node| {
         let life = aws.instances.get(usize::from(name)).map(|(life, ..)| *life);
-        let in_question = life.is_some_and(Life::in_group) || before.is_some_and(|b| b.asked.contains(&name));
+        let in_question = life.is_some_and(Life::runs) || before.is_some_and(|b| b.asked.contains(&name));
         in_question && life == Some(Life::Terminated)
     };
     let listed: BTreeSet<Address> = asked
@@ -237,17 +237,16 @@ fn answer(world: &World, from: Node, address: Address) -> Answer {
 /// Asks the shipped code.
 pub fn think(sight: &Sight, policy: &Policy, mutation: Option<&Mutation>) -> Outcome {
     let mut o = observation(sight);
-    let mut policy = policy.clone();
     if let Some(mutation) = mutation {
-        (mutation.input)(&mut o, &mut policy);
+        (mutation.input)(&mut o, policy);
     }
-    let mut decision = decide(&o, &policy);
+    let mut decision = decide(&o, policy);
     if let Some(mutation) = mutation {
         decision = (mutation.output)(&o, decision);
     }
     let listens = matches!(sight.data, Data::Empty | Data::Backend);
-    let said = listens.then(|| statement(&o, &policy).map(|said| said.founders.map(|list| nodes_of(&list))));
-    let memory = Memory { before: before(&remember(&o, &policy), o.at), said };
+    let said = listens.then(|| statement(&o, policy).map(|said| said.founders.map(|list| nodes_of(&list))));
+    let memory = Memory { before: before(&remember(&o, policy), o.at), said };
     Outcome { act: act(&decision), said: format!("{} {}", name(&decision.action), decision.reason.code()), memory }
 }
 
@@ -343,14 +342,14 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
     asked.insert(id(sight.me));
     asked.extend(sight.before.iter().flat_map(|before| &before.asked).map(|n| id(*n)));
     let found = instances().filter(|(n, _)| asked.contains(&id(*n)));
-    let found = found.filter_map(|(n, (life, address, launched))| {
+    let found = found.filter_map(|(n, (life, address, later))| {
         let (state, addresses) = match life {
             Life::InService | Life::Leaving => ("running", addresses(address)),
             Life::ShuttingDown => ("shutting-down", addresses(address)),
             Life::Terminated => ("terminated", Addresses::default()),
             Life::Forgotten => return None,
         };
-        let launched = now() - ERA * 10 + ERA * u32::from(launched);
+        let launched = now() - LATER * if later { 1 } else { 2 };
         Some((id(n), Instance { state: state.into(), addresses, launched: Some(launched) }))
     });
     let found = found.collect();
@@ -359,7 +358,7 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
 
 fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
     let aws = sight.aws.as_ref().expect("without AWS nobody is asked");
-    let holder = (0..).zip(&aws.instances).find(|(_, (life, held, _))| life.in_group() && *held == address);
+    let holder = (0..).zip(&aws.instances).find(|(_, (life, held, _))| life.runs() && *held == address);
     let instance = holder.map(|(n, _): (Node, _)| id(n));
     let absent = |absence: Absence| (PeerAnswer::Absent(absence.clone()), Some(Err(absence)));
     let (peer_answer, client) = match answer {

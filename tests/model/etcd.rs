@@ -133,12 +133,12 @@ pub fn settle(world: &mut World) {
 /// Whether data of a formed cluster is left on any instance, or the group's tag says that it exists.
 fn anything_left(world: &World, cluster: usize) -> bool {
     let holds = |log: &Log| log.cluster == cluster && log.fresh;
-    world.running().filter_map(|(_, m)| m.log()).any(holds) || world.tag.is_some()
+    world.staying().filter_map(|(_, m)| m.log()).any(holds) || world.tag.is_some()
 }
 
 fn form(world: &mut World, cluster: usize) {
     let others = |c: &usize| *c != cluster && world.clusters[*c].formed;
-    let holds = |c: usize| world.running().filter_map(|(_, m)| m.log()).any(|log| log.cluster == c && log.led);
+    let holds = |c: usize| world.staying().filter_map(|(_, m)| m.log()).any(|log| log.cluster == c && log.led);
     if (0..world.clusters.len()).filter(others).any(holds) || world.tag.is_some() {
         world.broken = world.broken.or(Some(Broken::SecondCluster));
     }
@@ -385,9 +385,10 @@ pub fn publish(world: &mut World, n: Node) {
     commit(world, &part, list);
 }
 
-/// `ready` promotes the own member through a voter (F53, F54); a learner that follows the leader is in sync.
+/// `ready` promotes the own member through a voter (F53, F54), once everyone can see that it has run; a learner that
+/// follows the leader is in sync.
 pub fn may_promote(world: &World, n: Node) -> bool {
-    own_row(world, n).is_some_and(|(_, row)| row.learner)
+    own_row(world, n).is_some_and(|(_, row)| row.learner && row.published)
 }
 
 pub fn promote(world: &mut World, n: Node) {
@@ -405,8 +406,7 @@ pub fn may_tag(world: &World, n: Node) -> bool {
     world.tag.is_none() && own_row(world, n).is_some_and(|(_, row)| row.published && !row.learner)
 }
 
-/// Has acknowledged entries, and nobody can see it yet.
-pub fn ran_unpublished(world: &World, n: Node) -> bool {
-    let row = world.machine(n).log().and_then(|log| world.clusters[log.cluster].row(log.member));
-    row.is_some_and(|row| row.ran && !row.published)
+/// Whether a member at this address has acknowledged entries and nobody can see it.
+pub fn ran_unseen(world: &World, address: Address) -> bool {
+    world.clusters.iter().flat_map(|c| &c.list).any(|row| row.address == address && row.ran && !row.published)
 }

@@ -52,6 +52,8 @@ impl Scenario {
                 tag: true,
                 leaves_slowly: false,
                 disks_outlast_publication: true,
+                replacements_are_late: true,
+                calls_are_prompt: true,
                 strict: Strict::Quorum,
             },
             policy: policy(),
@@ -105,7 +107,7 @@ impl Scenario {
         match event {
             Event::Look(n, read) => agent::look(&mut next, *n, *read, |sight| self.think(sight)),
             Event::Carry(n) => agent::carry_out(&mut next, *n, &self.rules),
-            event => next.happen(event),
+            event => next.happen(event, &self.rules),
         }
         next
     }
@@ -162,18 +164,18 @@ fn founders_probe() {
         odd_reads: get("ODD"),
         scale_ins: get("IN"),
         scale_outs: get("OUT"),
-        eras: get("ERAS"),
         log_losses: get("LOSE"),
     };
     let begin = match get("FORMED") {
         0 => World::fresh(nodes, left),
-        n => World::formed(n, nodes, true, left),
+        n => World::formed(n, nodes, get("NOTAG") == 0, left),
     };
     let mut scenario = Scenario::new(begin);
     scenario = scenario.rules(|r| {
         r.addresses_are_reused = get("REUSE") > 0;
         r.leaves_slowly = get("SLOW") > 0;
         r.tag = get("NOTAG") == 0;
+        r.replacements_are_late = get("SOON") == 0;
     });
     let started = std::time::Instant::now();
     let checker = scenario.checker().threads(2).spawn_bfs();

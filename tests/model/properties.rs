@@ -34,41 +34,47 @@ fn is_owed(world: &World) -> bool {
     formed.next().is_none() && living >= quorum(world.clusters[cluster].voters())
 }
 
-/// Every instance of the group is a published voter of one cluster that has no other members.
-fn is_well(world: &World) -> bool {
-    let Some(cluster) = world.formed_cluster() else { return false };
-    let list = &world.clusters[cluster].list;
-    let Some(part) = etcd::quorate(world, cluster) else { return false };
-    let group: Vec<_> = world.all().filter(|(_, m)| m.life.in_group()).map(|(n, _)| n).collect();
+/// L1, L3: every instance of the group is a published voter of one cluster.
+fn all_are_voters(world: &World) -> bool {
+    let Some(part) = world.formed_cluster().and_then(|cluster| etcd::quorate(world, cluster)) else { return false };
+    let list = &world.clusters[part.cluster].list;
+    let voter = |member| list.iter().any(|row| row.id == member && row.published && !row.learner);
+    let group: Vec<_> = world.all().filter(|(_, m)| m.life.runs()).collect();
     group.len() == world.desired
-        && list.len() == group.len()
-        && group.iter().all(|n| part.nodes.contains(n))
-        && list.iter().all(|row| row.published && !row.learner)
+        && group.iter().all(|(n, m)| part.nodes.contains(n) && m.log().is_some_and(|log| voter(log.member)))
 }
 
-/// Runs the agents fairly after the last fault.
+/// L2: the cluster has no other members.
+fn nobody_else_is(world: &World) -> bool {
+    world.formed_cluster().is_some_and(|cluster| world.clusters[cluster].list.len() == world.desired)
+}
+
+/// Runs the agents fairly after the last fault. Only a node that joins removes the dead (ARCHITECTURE.md, F74), so where
+/// dead members are all that is left to do, one more instance is launched.
 pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
-    if world.broken.is_some() || !is_owed(world) {
+    let mut now = without_faults(scenario, world);
+    if now.broken.is_some() || !is_owed(&now) {
         return true;
     }
-    let mut now = World { cut: Vec::new(), aws_before: None, left: Left::default(), ..world.clone() };
-    etcd::settle(&mut now);
+    let mut newcomer = false;
     let mut passed = Vec::new();
     let well = loop {
-        if is_well(&now) {
+        let hash = hash(&(&now, newcomer));
+        let known = scenario.ends_well.lock().expect("no panic").contains(&hash);
+        let voters = all_are_voters(&now);
+        // What breaks on the way is found by the search.
+        if known || now.broken.is_some() || (voters && nobody_else_is(&now)) {
             break true;
         }
-        let mut hasher = DefaultHasher::new();
-        now.hash(&mut hasher);
-        let hash = hasher.finish();
-        if scenario.ends_well.lock().expect("no panic").contains(&hash) {
-            break true;
-        }
-        if passed.contains(&hash) {
+        if !passed.contains(&hash) {
+            passed.push(hash);
+            now = round(scenario, now);
+        } else if voters && !newcomer {
+            newcomer = true;
+            now.desired += 1;
+        } else {
             break false;
         }
-        passed.push(hash);
-        now = round(scenario, now);
     };
     if well {
         scenario.ends_well.lock().expect("no panic").extend(passed);
@@ -76,13 +82,32 @@ pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
     well
 }
 
+/// No more faults, and those over that were under way: who was about to leave is gone.
+fn without_faults(scenario: &Scenario, world: &World) -> World {
+    let mut now = World { cut: Vec::new(), aws_before: None, left: Left::default(), ..world.clone() };
+    for (n, m) in world.running() {
+        if m.life == Life::Leaving {
+            now = scenario.step(&now, &Event::Terminate(n));
+        }
+        if m.life != Life::InService {
+            now = scenario.step(&now, &Event::Terminated(n));
+        }
+    }
+    etcd::settle(&mut now);
+    now
+}
+
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Everyone does what there is to do. Only when that is nothing, time passes, and then starts time out.
 pub fn round(scenario: &Scenario, before: World) -> World {
     let mut now = before.clone();
     let mut cloud = Vec::new();
     now.cloud(&scenario.rules, &mut cloud);
-    let leaving = now.running().filter(|(_, m)| m.life == Life::Leaving).map(|(n, _)| Event::Terminate(n));
-    cloud.extend(leaving);
     for event in cloud.iter().take(1) {
         now = scenario.step(&now, event);
     }
@@ -92,7 +117,7 @@ pub fn round(scenario: &Scenario, before: World) -> World {
         }
     }
     if now == before {
-        now.happen(&Event::Minute);
+        now.happen(&Event::Minute, &scenario.rules);
     }
     if now == before {
         for n in 0..u8::try_from(now.nodes.len()).expect("few nodes") {

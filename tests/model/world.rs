@@ -26,8 +26,6 @@ pub struct World {
     pub cut: Vec<(Node, Node)>,
     pub clusters: Vec<Cluster>,
     pub left: Left,
-    /// Counts the times that more than SAME_GENERATION went by.
-    pub era: u8,
     /// A state in which something that never may happen has happened is the end.
     pub broken: Option<Broken>,
 }
@@ -39,7 +37,8 @@ pub type Founders = Vec<Address>;
 pub struct Machine {
     pub life: Life,
     pub address: Address,
-    pub launched: u8,
+    /// Not with the first instances of the group.
+    pub later: bool,
     pub disk: Disk,
     pub etcd_runs: bool,
     /// Nothing runs before etcd when etcd does: then it is `Off`.
@@ -52,9 +51,9 @@ pub enum Life {
     InService,
     /// `Terminating:Wait` in its group; it still runs.
     Leaving,
-    /// `shutting-down`: the machine is gone, the address is still its own.
+    /// `shutting-down`: it still runs and answers, but not for long.
     ShuttingDown,
-    /// EC2 remembers it without an address.
+    /// The machine is gone; EC2 remembers it without an address.
     Terminated,
     /// Unknown to EC2.
     Forgotten,
@@ -62,11 +61,12 @@ pub enum Life {
 
 impl Life {
     pub fn runs(self) -> bool {
-        matches!(self, Self::InService | Self::Leaving)
+        matches!(self, Self::InService | Self::Leaving | Self::ShuttingDown)
     }
 
-    pub fn in_group(self) -> bool {
-        matches!(self, Self::InService | Self::Leaving | Self::ShuttingDown)
+    /// EC2 gives no sign that it will go: its data counts.
+    pub fn stays(self) -> bool {
+        matches!(self, Self::InService | Self::Leaving)
     }
 }
 
@@ -141,6 +141,12 @@ pub enum Act {
     Start { new: bool, list: Vec<(Option<Node>, Address)> },
 }
 
+impl Act {
+    fn is_call(&self) -> bool {
+        matches!(self, Self::Remove { .. } | Self::Add { .. })
+    }
+}
+
 /// How much may still go wrong.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Left {
@@ -157,7 +163,6 @@ pub struct Left {
     pub odd_reads: u8,
     pub scale_ins: u8,
     pub scale_outs: u8,
-    pub eras: u8,
 }
 
 /// What may never happen.
@@ -175,7 +180,7 @@ pub enum Broken {
 /// What AWS says when asked for everything.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Aws {
-    pub instances: Vec<(Life, Address, u8)>,
+    pub instances: Vec<(Life, Address, bool)>,
     pub desired: usize,
     pub tag: Option<Founders>,
 }
@@ -199,6 +204,10 @@ pub struct Rules {
     pub leaves_slowly: bool,
     /// No disk is lost in the milliseconds between a member's first entry and the publication of its URLs.
     pub disks_outlast_publication: bool,
+    /// A replacement is launched later than `SAME_GENERATION` after the first instances of the group.
+    pub replacements_are_late: bool,
+    /// From a look to the call that it leads to, no instance boots and no grace runs out.
+    pub calls_are_prompt: bool,
     pub strict: etcd::Strict,
 }
 
@@ -230,12 +239,11 @@ pub enum Event {
     Heal,
     // Time
     Minute,
-    Era,
 }
 
 impl Machine {
-    fn new(address: Address, launched: u8) -> Self {
-        Self { life: Life::InService, address, launched, disk: Disk::Empty, etcd_runs: false, agent: Agent::Off }
+    fn new(address: Address, later: bool) -> Self {
+        Self { life: Life::InService, address, later, disk: Disk::Empty, etcd_runs: false, agent: Agent::Off }
     }
 
     pub fn log(&self) -> Option<&Log> {
@@ -255,14 +263,13 @@ impl World {
     /// A fresh group.
     pub fn fresh(nodes: u8, left: Left) -> Self {
         Self {
-            nodes: (0..nodes).map(|n| Machine::new(n, 0)).collect(),
+            nodes: (0..nodes).map(|n| Machine::new(n, false)).collect(),
             desired: usize::from(nodes),
             tag: None,
             aws_before: None,
             cut: Vec::new(),
             clusters: Vec::new(),
             left,
-            era: 0,
             broken: None,
         }
     }
@@ -300,6 +307,10 @@ impl World {
         self.all().filter(|(_, m)| m.life.runs())
     }
 
+    pub fn staying(&self) -> impl Iterator<Item = (Node, &Machine)> {
+        self.all().filter(|(_, m)| m.life.stays())
+    }
+
     /// Who answers at an address.
     pub fn at(&self, address: Address) -> Option<Node> {
         self.running().find(|(_, m)| m.address == address).map(|(n, _)| n)
@@ -323,7 +334,7 @@ impl World {
     }
 
     fn aws_now(&self) -> Aws {
-        let instances = self.nodes.iter().map(|m| (m.life, m.address, m.launched)).collect();
+        let instances = self.nodes.iter().map(|m| (m.life, m.address, m.later)).collect();
         Aws { instances, desired: self.desired, tag: self.tag.clone() }
     }
 
@@ -352,9 +363,11 @@ impl World {
         if !self.cut.is_empty() {
             events.push(Event::Heal);
         }
-        events.push(Event::Minute);
-        if self.left.eras > 0 {
-            events.push(Event::Era);
+        // Calls to etcd have a deadline of seconds.
+        if !rules.calls_are_prompt || !self.nodes.iter().any(|m| matches!(&m.agent, Agent::Decided(_, act) if act.is_call())) {
+            events.push(Event::Minute);
+        } else {
+            events.retain(|event| !matches!(event, Event::Launch(_)));
         }
         events
     }
@@ -385,7 +398,7 @@ impl World {
         let left = &self.left;
         events.extend((left.reboots > 0).then_some(Event::Reboot(n)));
         if m.disk != Disk::Empty {
-            let too_soon = rules.disks_outlast_publication && etcd::ran_unpublished(self, n);
+            let too_soon = rules.disks_outlast_publication && etcd::ran_unseen(self, m.address);
             events.extend((left.wipes > 0 && !too_soon).then_some(Event::Wipe(n)));
             events.extend((left.log_losses > 0 && m.disk != Disk::Backend).then_some(Event::LoseLog(n)));
         }
@@ -421,17 +434,18 @@ impl World {
         }
         let in_service = self.all().filter(|(_, m)| m.life == Life::InService).count();
         if in_service < self.desired {
-            let held = |a: &Address| self.all().any(|(_, m)| m.address == *a && m.life.in_group());
+            let held = |a: &Address| self.all().any(|(_, m)| m.address == *a && m.life.runs());
             let fresh = self.nodes.iter().map(|m| m.address + 1).max().unwrap_or(0);
             events.push(Event::Launch(fresh));
             if rules.addresses_are_reused {
-                events.extend((0..fresh).filter(|a| !held(a)).map(Event::Launch));
+                let too_soon = |a: &Address| rules.disks_outlast_publication && etcd::ran_unseen(self, *a);
+                events.extend((0..fresh).filter(|a| !held(a) && !too_soon(a)).map(Event::Launch));
             }
         }
     }
 
     /// The world after an event that is no agent's.
-    pub fn happen(&mut self, event: &Event) {
+    pub fn happen(&mut self, event: &Event, rules: &Rules) {
         match *event {
             Event::Look(..) | Event::Carry(_) => unreachable!("agents do these"),
             Event::Publish(n) => etcd::publish(self, n),
@@ -461,14 +475,20 @@ impl World {
             }
             Event::Terminate(n) => {
                 self.left.terminations -= u8::from(self.machine(n).life == Life::InService);
-                self.terminate(n);
+                self.aws_changes(|w| w.machine_mut(n).life = Life::ShuttingDown);
             }
             Event::ScaleIn(n) => {
                 self.left.scale_ins -= 1;
-                self.terminate(n);
+                self.aws_changes(|w| w.machine_mut(n).life = Life::ShuttingDown);
                 self.desired -= 1;
             }
-            Event::Terminated(n) => self.aws_changes(|w| w.machine_mut(n).life = Life::Terminated),
+            Event::Terminated(n) => self.aws_changes(|w| {
+                let machine = w.machine_mut(n);
+                machine.boots();
+                machine.life = Life::Terminated;
+                machine.disk = Disk::Empty;
+                w.cut.retain(|(from, to)| *from != n && *to != n);
+            }),
             Event::Forget(n) => {
                 self.left.forgotten -= 1;
                 self.aws_changes(|w| w.machine_mut(n).life = Life::Forgotten);
@@ -478,7 +498,7 @@ impl World {
                 self.aws_changes(|w| w.desired += 1);
             }
             Event::Launch(address) => {
-                let machine = Machine::new(address, self.era);
+                let machine = Machine::new(address, rules.replacements_are_late);
                 self.aws_changes(|w| w.nodes.push(machine));
             }
             Event::Cut(from, to) => {
@@ -492,24 +512,8 @@ impl World {
             }
             Event::Heal => self.cut.clear(),
             Event::Minute => self.minute(),
-            Event::Era => {
-                self.left.eras -= 1;
-                self.era += 1;
-                self.minute();
-            }
         }
         etcd::settle(self);
-    }
-
-    /// Nothing of the machine is left; its links matter no more.
-    fn terminate(&mut self, n: Node) {
-        self.aws_changes(|w| {
-            let machine = w.machine_mut(n);
-            machine.boots();
-            machine.life = Life::ShuttingDown;
-            machine.disk = Disk::Empty;
-            w.cut.retain(|(from, to)| *from != n && *to != n);
-        });
     }
 
     fn cut_links(&mut self, links: impl IntoIterator<Item = (Node, Node)>) {
