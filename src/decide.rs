@@ -146,23 +146,12 @@ fn before_any_leader(o: &Observation, p: &Policy, me: &Identity, start: Start) -
     for view in peer_views(o) {
         forming.entry(view.cluster_id).or_insert(view);
     }
-    // A node votes in one cluster only, so one that does not list this node is the business of others.
-    let with_me: Vec<&PeerView> = forming.values().copied().filter(|v| own_row(&v.members, me).is_some()).collect();
-    match (with_me.as_slice(), forming.first_key_value()) {
-        ([], None) => found(o, p, me, start),
-        ([], Some((cluster, _))) => wait(Reason::FormingWithoutMe { cluster: *cluster }),
-        ([view], _) => adopt(o, view, me, start),
-        ([one, other, ..], _) => match with_me.iter().find(|view| is_asked_for(o, p, view)) {
-            Some(view) => adopt(o, view, me, start),
-            None => wait(Reason::TwoForming { one: one.cluster_id, other: other.cluster_id }),
-        },
+    let mut views = forming.values();
+    match (views.next(), views.next()) {
+        (Some(one), Some(other)) => wait(Reason::TwoForming { one: one.cluster_id, other: other.cluster_id }),
+        (Some(view), None) => adopt(o, view, me, start),
+        (None, _) => found(o, p, me, start),
     }
-}
-
-/// Whether a forming cluster has the founders that the group asks for now: an older list may name the dead.
-fn is_asked_for(o: &Observation, p: &Policy, view: &PeerView) -> bool {
-    let listed: BTreeSet<&MemberUrl> = view.members.iter().flat_map(|m| &m.peer_urls).collect();
-    settled_founders(o, p).is_ok_and(|founders| founders.iter().map(|(_, url)| url).collect::<BTreeSet<_>>() == listed)
 }
 
 /// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17).

@@ -12,10 +12,10 @@ use etcd_bootstrap::model::{
 };
 use etcd_bootstrap::reason::Exit;
 
-use super::etcd::{self, Change, FIRST_ADDED, Row};
+use super::etcd::{self, Change, FIRST_ADDED, Row, Strict};
 use super::mutations::Mutation;
 use super::world::{
-    Act, Address, Agent, Aws, Before, Broken, Disk, Founders, Life, Member, Memory, Node, Read, Rules, Said, Standing,
+    Act, Address, Agent, Aws, Before, Broken, Disk, Founders, Life, Machine, Member, Memory, Node, Read, Rules, Said, Standing,
     World,
 };
 
@@ -90,13 +90,23 @@ pub fn carry_out(world: &mut World, n: Node, rules: &Rules) {
             if lives(world, n, member) {
                 world.broken = Some(Broken::LiveMemberRemoved);
             }
-            etcd::change(world, n, via, Change::Remove(member), rules.strict);
+            call(world, n, via, Change::Remove(member), rules);
         }
         Act::Add { learner, via } => {
             let address = world.machine(n).address;
-            etcd::change(world, n, via, Change::Add { address, learner }, rules.strict);
+            call(world, n, via, Change::Add { address, learner }, rules);
         }
         Act::Start { new, list } => etcd::start(world, n, new, &list),
+    }
+}
+
+/// A change that etcd accepts must leave it a leader.
+fn call(world: &mut World, n: Node, via: Address, change: Change, rules: &Rules) {
+    let quorate = |world: &World| world.formed_cluster().is_some_and(|c| etcd::quorate(world, c).is_some());
+    let before = quorate(world);
+    etcd::change(world, n, via, change, rules.strict);
+    if before && !quorate(world) && rules.strict != Strict::Off {
+        world.broken = world.broken.or(Some(Broken::QuorumAtRisk));
     }
 }
 
@@ -131,27 +141,19 @@ fn lives(world: &World, remover: Node, member: Member) -> bool {
     })
 }
 
-/// Whether the voters that now follow the leader are a quorum of the list after a change, one that is added counted as
-/// down: etcd's own check may be off, or look elsewhere.
+/// Whether the voters that run are a quorum of the list after a change, one that is added counted as down: etcd's own
+/// check may be off. Who of them is linked to whom, no agent can see; etcd's check does, see `carry_out`.
 fn survives(world: &World, via: Address, change: Change) -> bool {
     let Some(part) = world.at(via).and_then(|speaker| etcd::quorate_with(world, speaker)) else { return true };
     let list = &world.clusters[part.cluster].list;
     let runs = |row: &&Row| {
-        part.nodes.iter().any(|n| world.machine(*n).log().is_some_and(|log| log.member == row.id)) && !row.learner
+        let is = |m: &Machine| m.log().is_some_and(|log| log.cluster == part.cluster && log.member == row.id);
+        world.running().any(|(_, m)| m.etcd_runs && is(m))
     };
-    let (voters, running) = match change {
-        Change::Remove(member) => {
-            if list.iter().any(|row| row.id == member && row.learner) {
-                return true;
-            }
-            let rest = || list.iter().filter(|row| !row.learner && row.id != member);
-            (rest().count(), rest().filter(runs).count())
-        }
-        Change::Add { .. } | Change::Promote(_) => {
-            (list.iter().filter(|row| !row.learner).count() + 1, list.iter().filter(runs).count())
-        }
-    };
-    running >= etcd::quorum(voters)
+    let rest = || list.iter().filter(|row| !row.learner && change != Change::Remove(row.id));
+    let added = usize::from(matches!(change, Change::Add { .. }));
+    let learner = list.iter().any(|row| row.learner && change == Change::Remove(row.id));
+    learner || rest().filter(runs).count() >= etcd::quorum(rest().count() + added)
 }
 
 // ---------------------------------------------------------------- what a node sees

@@ -177,6 +177,7 @@ fn founders_probe() {
         r.tag = get("NOTAG") == 0;
         r.replacements_are_late = get("SOON") == 0;
     });
+    scenario.mutation = std::env::var("M_MUT").ok().map(|n| mutations::named(&n));
     let started = std::time::Instant::now();
     let checker = scenario.checker().threads(2).spawn_bfs();
     let checker = checker.join();

@@ -238,24 +238,6 @@ const MUTATIONS: &[Mutation] = &[
         rules: USUAL,
         breaks: ("L1", 0),
     },
-    Mutation {
-        name: "of two forming clusters none is adopted",
-        input: SAME,
-        output: |o, decision| match &decision.action {
-            Action::Start(Start { state: ClusterState::New, .. }) => {
-                let mut forming = views(o).filter(|v| v.cluster_version.is_none()).map(|v| v.cluster_id);
-                let first = forming.next();
-                match forming.find(|id| Some(*id) != first).zip(first) {
-                    Some((other, one)) => Decision { action: Action::Wait, reason: Reason::TwoForming { one, other } },
-                    None => decision,
-                }
-            }
-            _ => decision,
-        },
-        begin: || World::fresh(3, Left { terminations: 1, ..Left::default() }),
-        rules: USUAL,
-        breaks: ("L1", 0),
-    },
 ];
 
 // ---------------------------------------------------------------- words of the mutations
@@ -374,4 +356,8 @@ fn shortest(mutation: &'static Mutation) -> Option<(&'static str, usize)> {
             None => return best,
         }
     }
+}
+
+pub fn named(name: &str) -> &'static Mutation {
+    MUTATIONS.iter().find(|m| m.name.contains(name)).unwrap()
 }
