@@ -2,30 +2,34 @@
 //!
 //! N agents run the shipped `decide`, `remember` and `statement` step by step in a world of instances that die, reboot,
 //! lose their disks and are replaced, of AWS replies that lag, of links that fail, and of etcd's rules of membership.
-//! The crate stateright visits every state; random walks go where there are too many.
+//! The crate stateright visits every state within the bounds that each test gives; random walks go where there are too
+//! many.
 //!
-//! - `world.rs`: the state, AWS, faults and time.
+//! - `world.rs`: the state, AWS, faults and time, and what is taken for granted (`Rules`).
 //! - `etcd.rs`: etcd's rules, each with its source.
-//! - `agent.rs`: what a node sees, and what it does with a decision.
+//! - `agent.rs`: what a node sees, what it does with a decision, and what must hold of one.
 //! - `properties.rs`: what never happens, what sometimes must, and what always ends well.
-//! - `mutations.rs`: wrong rules, each of which must be found.
+//! - `mutations.rs`: wrong rules and dropped assumptions, each of which must be found.
+//! - `walks.rs`: random walks with more nodes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use etcd_bootstrap::model::{AddressForm, Founding, InitialCluster, JoinAs, Policy, Role, Scheme};
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, Model, Path, Property};
 
 mod agent;
 mod etcd;
 mod mutations;
 mod properties;
+mod walks;
 mod world;
 
 use agent::{Outcome, Sight};
 use etcd::Strict;
 use mutations::Mutation;
+use properties::Sometimes;
 use world::{Event, Left, Rules, World};
 
 /// A world to begin with, and what may happen in it.
@@ -34,7 +38,7 @@ pub struct Scenario {
     rules: Rules,
     policy: Policy,
     mutation: Option<&'static Mutation>,
-    sometimes: Vec<Property<Scenario>>,
+    sometimes: &'static [Sometimes],
     /// Decisions are functions of what is seen, and the same sights come again and again.
     decided: RwLock<HashMap<Sight, Outcome>>,
     /// Every action with its reason that was decided on.
@@ -47,18 +51,10 @@ impl Scenario {
     fn new(begin: World) -> Self {
         Self {
             begin,
-            rules: Rules {
-                addresses_are_reused: false,
-                tag: true,
-                leaves_slowly: false,
-                disks_outlast_publication: true,
-                replacements_are_late: true,
-                calls_are_prompt: true,
-                strict: Strict::Quorum,
-            },
+            rules: Rules::USUAL,
             policy: policy(),
             mutation: None,
-            sometimes: Vec::new(),
+            sometimes: &[],
             decided: RwLock::default(),
             said: Mutex::default(),
             ends_well: Mutex::default(),
@@ -70,39 +66,23 @@ impl Scenario {
         self
     }
 
+    fn sometimes(mut self, sometimes: &'static [Sometimes]) -> Self {
+        self.sometimes = sometimes;
+        self
+    }
+
     fn think(&self, sight: Sight) -> Outcome {
-        if let Some(known) = self.decided.read().expect("no panic").get(&sight) {
+        if let Some(known) = self.decided.read().expect("no thread panics").get(&sight) {
             return known.clone();
         }
         let outcome = agent::think(&sight, &self.policy, self.mutation);
-        self.said.lock().expect("no panic").insert(outcome.said.clone());
-        self.decided.write().expect("no panic").insert(sight, outcome.clone());
+        self.said.lock().expect("no thread panics").insert(outcome.said.clone());
+        self.decided.write().expect("no thread panics").insert(sight, outcome.clone());
         outcome
     }
 
-    fn after_faults(&self, world: &World) -> Vec<String> {
-        let mut seen = Vec::new();
-        let mut now = World { cut: Vec::new(), aws_before: None, left: Left::default(), ..world.clone() };
-        etcd::settle(&mut now);
-        for _ in 0..4 {
-            now = properties::round(self, now);
-        }
-        for (n, m) in now.all() {
-            seen.push(format!("{n}: {m:?}\n"));
-        }
-        seen.push(format!("{:?}\n{:?}\n", now.tag, now.clusters));
-        for (n, m) in now.running() {
-            if !m.etcd_runs && m.agent != world::Agent::Refused {
-                let sight = agent::see(&now, n, world::Read::Now);
-                let o = agent::think(&sight, &self.policy, None);
-                seen.push(format!("{n}: {} {:?}\n", o.said, o.act));
-            }
-        }
-        seen
-    }
-
     /// The world after an event.
-    pub fn step(&self, world: &World, event: &Event) -> World {
+    fn step(&self, world: &World, event: &Event) -> World {
         let mut next = world.clone();
         match event {
             Event::Look(n, read) => agent::look(&mut next, *n, *read, |sight| self.think(sight)),
@@ -111,6 +91,40 @@ impl Scenario {
         }
         next
     }
+
+    /// Visits every state. Fails where one is wrong, where something never comes about, and where the number of states
+    /// has changed: a model that shrinks proves less.
+    fn explore(self, states: usize, decisions: &[&str]) {
+        let checker = self.checker().threads(2).spawn_bfs().join();
+        for sometimes in checker.model().sometimes {
+            assert!(checker.discovery(sometimes.0).is_some(), "it never comes about that {}", sometimes.0);
+        }
+        for property in properties::never() {
+            if let Some(path) = checker.discovery(property.name) {
+                panic!("{} is broken:\n{}", property.name, self::tell(checker.model(), path));
+            }
+        }
+        let said = checker.model().said.lock().expect("no thread panics");
+        let missing: Vec<_> = decisions.iter().filter(|decision| !said.contains(**decision)).collect();
+        assert!(missing.is_empty(), "never decided: {missing:?}; decided: {said:#?}");
+        assert_eq!(checker.unique_state_count(), states, "the model's size has changed");
+    }
+}
+
+/// The trace for people: each event, and what the agent made of what it saw.
+fn tell(scenario: &Scenario, path: Path<World, Event>) -> String {
+    let mut lines = Vec::new();
+    for (world, event) in path.into_vec() {
+        match event {
+            Some(event @ Event::Look(n, read)) => {
+                let outcome = scenario.think(agent::see(&world, n, read));
+                lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));
+            }
+            Some(event) => lines.push(format!("  {event:?}")),
+            None => lines.push(format!("{world:#?}")),
+        }
+    }
+    lines.join("\n")
 }
 
 fn policy() -> Policy {
@@ -147,63 +161,108 @@ impl Model for Scenario {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        properties::never().into_iter().chain(self.sometimes.iter().cloned()).collect()
+        let sometimes = self.sometimes.iter().map(|(name, condition)| Property::sometimes(name, *condition));
+        properties::never().into_iter().chain(sometimes).collect()
     }
 }
 
+// ---------------------------------------------------------------- creating a cluster
+
 #[test]
-fn founders_probe() {
-    let nodes = std::env::var("M_NODES").map_or(3, |n| n.parse().unwrap());
-    let get = |k: &str| std::env::var(format!("M_{k}")).map_or(0, |n| n.parse().unwrap());
-    let left = Left {
-        reboots: get("REBOOTS"),
-        wipes: get("WIPES"),
-        terminations: get("TERM"),
-        forgotten: get("FORGET"),
-        cuts: get("CUTS"),
-        odd_reads: get("ODD"),
-        scale_ins: get("IN"),
-        scale_outs: get("OUT"),
-        log_losses: get("LOSE"),
-    };
-    let begin = match get("FORMED") {
-        0 => World::fresh(nodes, left),
-        n => World::formed(n, nodes, get("NOTAG") == 0, left),
-    };
-    let mut scenario = Scenario::new(begin);
-    scenario = scenario.rules(|r| {
-        r.addresses_are_reused = get("REUSE") > 0;
-        r.leaves_slowly = get("SLOW") > 0;
-        r.tag = get("NOTAG") == 0;
-        r.replacements_are_late = get("SOON") == 0;
-    });
-    scenario.mutation = std::env::var("M_MUT").ok().map(|n| mutations::named(&n));
-    let started = std::time::Instant::now();
-    let checker = scenario.checker().threads(2).spawn_bfs();
-    let checker = checker.join();
-    println!(
-        "{} states, {} unique, depth {}, {:?}",
-        checker.state_count(),
-        checker.unique_state_count(),
-        checker.max_depth(),
-        started.elapsed()
-    );
-    for (name, path) in checker.discoveries() {
-        println!("== {name}: {} steps", path.clone().into_actions().len());
-        for (world, event) in path.into_vec() {
-            let Some(event) = event else {
-                checker.model().after_faults(&world).iter().for_each(|l| print!("{l}"));
-                continue;
-            };
-            let next = checker.model().step(&world, &event);
-            let who = match event {
-                Event::Look(n, _) | Event::Carry(n) => format!("{:?}", next.machine(n).agent),
-                _ => String::new(),
-            };
-            let who = who.replace("Standing ", "").replace("Memory ", "").replace("Before ", "");
-            println!("  {event:?} {who}");
-        }
-    }
-    println!("{:#?}", checker.model().said.lock().unwrap());
-    println!("{} sights", checker.model().decided.read().unwrap().len());
+fn three_founders_one_of_them_replaced() {
+    let left = Left { terminations: 1, ..Left::default() };
+    Scenario::new(World::fresh(3, left))
+        .rules(|rules| rules.leaves_slowly = true)
+        .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
+        .explore(1, &["start-new founders-agree"]);
+}
+
+#[test]
+fn three_founders_one_replaced_and_one_rebooted() {
+    let left = Left { terminations: 1, reboots: 1, ..Left::default() };
+    Scenario::new(World::fresh(3, left))
+        .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
+        .explore(1, &["start-new founders-agree"]);
+}
+
+#[test]
+fn three_founders_behind_failing_links_one_wiped() {
+    let left = Left { cuts: 1, wipes: 1, ..Left::default() };
+    Scenario::new(World::fresh(3, left))
+        .sometimes(&[properties::ALL_JOINED, properties::WIPED_RETURNS])
+        .explore(1, &["start-new founders-agree"]);
+}
+
+#[test]
+fn two_founders_replaced_before_or_after() {
+    let left = Left { terminations: 2, odd_reads: 1, ..Left::default() };
+    Scenario::new(World::fresh(2, left))
+        .rules(|rules| rules.addresses_are_reused = true)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(1, &["start-new founders-agree"]);
+}
+
+// ---------------------------------------------------------------- joining
+
+#[test]
+fn two_joiners_at_once_into_three() {
+    let left = Left { reboots: 1, terminations: 1, ..Left::default() };
+    Scenario::new(World::formed(3, 5, true, left))
+        .sometimes(&[properties::ALL_JOINED, properties::REPLACED])
+        .explore(1, &["add joining"]);
+}
+
+#[test]
+fn two_joiners_at_once_into_three_on_an_older_etcd() {
+    let left = Left { wipes: 1, forgotten: 1, terminations: 1, ..Left::default() };
+    Scenario::new(World::formed(3, 5, true, left))
+        .rules(|rules| rules.strict = Strict::AllVoters)
+        .sometimes(&[properties::ALL_JOINED, properties::WIPED_RETURNS])
+        .explore(1, &["add joining"]);
+}
+
+#[test]
+fn two_joiners_at_once_into_one() {
+    let left = Left { terminations: 1, wipes: 1, forgotten: 1, ..Left::default() };
+    Scenario::new(World::formed(1, 3, true, left))
+        .rules(|rules| rules.addresses_are_reused = true)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(1, &["add joining"]);
+}
+
+// ---------------------------------------------------------------- losing and removing
+
+#[test]
+fn two_of_three_replaced_one_of_them_unreachable_and_no_tag() {
+    let left = Left { terminations: 2, cuts: 1, ..Left::default() };
+    Scenario::new(World::formed(3, 3, false, left))
+        .rules(|rules| rules.tag = false)
+        .sometimes(&[properties::REPLACED])
+        .explore(1, &["add joining"]);
+}
+
+#[test]
+fn one_terminated_while_another_is_silent_or_wiped() {
+    let left = Left { terminations: 1, reboots: 1, wipes: 1, forgotten: 1, ..Left::default() };
+    Scenario::new(World::formed(3, 3, true, left))
+        .rules(|rules| rules.addresses_are_reused = true)
+        .sometimes(&[properties::REPLACED, properties::WIPED_RETURNS])
+        .explore(1, &["add joining"]);
+}
+
+#[test]
+fn scaled_in_and_out_while_links_fail_and_aws_lags() {
+    let left = Left { scale_ins: 1, scale_outs: 1, cuts: 1, odd_reads: 1, log_losses: 1, ..Left::default() };
+    Scenario::new(World::formed(3, 3, true, left))
+        .rules(|rules| rules.leaves_slowly = true)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(1, &["add joining"]);
+}
+
+#[test]
+fn all_replaced_finds_the_tag_and_creates_nothing() {
+    let left = Left { terminations: 3, ..Left::default() };
+    Scenario::new(World::formed(3, 3, true, left))
+        .sometimes(&[properties::NOTHING_IS_LEFT])
+        .explore(1, &["wait cluster-tagged"]);
 }

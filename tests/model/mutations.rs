@@ -357,7 +357,3 @@ fn shortest(mutation: &'static Mutation) -> Option<(&'static str, usize)> {
         }
     }
 }
-
-pub fn named(name: &str) -> &'static Mutation {
-    MUTATIONS.iter().find(|m| m.name.contains(name)).unwrap()
-}

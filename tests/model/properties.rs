@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use stateright::Property;
 
 use super::Scenario;
-use super::etcd::{self, quorum};
-use super::world::{Broken, Event, Left, Life, World};
+use super::etcd::{self, FIRST_ADDED, Row, quorum};
+use super::world::{Broken, Event, Left, Life, Machine, Node, World};
 
 /// What holds in every state.
 pub fn never() -> Vec<Property<Scenario>> {
@@ -22,12 +22,48 @@ pub fn never() -> Vec<Property<Scenario>> {
     ]
 }
 
+/// What must come about in some state, so that a "never" has a meaning.
+pub type Sometimes = (&'static str, fn(&Scenario, &World) -> bool);
+
+pub const ALL_JOINED: Sometimes = ("every instance of the group is a voter of one cluster", |_, w| {
+    all_are_voters(w) && nobody_else_is(w)
+});
+
+pub const REPLACED: Sometimes = ("a later instance is a voter, and an earlier one has gone and is no member", |_, w| {
+    let later = w.running().any(|(n, m)| m.later && is_voter(w, n));
+    let gone = |(n, m): (Node, &Machine)| m.life == Life::Terminated && !names(w).any(|name| name == n);
+    later && w.all().any(gone) && nobody_else_is(w)
+});
+
+pub const LATE_FOUNDER: Sometimes = ("a founder starts where others have published", |_, w| {
+    let late = |row: &Row| !row.published && row.name.is_some_and(|n| w.machine(n).etcd_runs);
+    w.formed_cluster().is_some_and(|c| w.clusters[c].list.iter().any(late) && w.clusters[c].list.iter().any(|r| r.published))
+});
+
+pub const WIPED_RETURNS: Sometimes = ("a founder's instance is a voter under a new id", |_, w| {
+    w.running().any(|(n, m)| !m.later && m.log().is_some_and(|log| log.member >= FIRST_ADDED) && is_voter(w, n))
+        && w.clusters.iter().any(|c| c.founding_list.len() == w.desired)
+});
+
+pub const NOTHING_IS_LEFT: Sometimes = ("no data is left of a cluster that the tag names", |_, w| {
+    w.tag.is_some() && w.staying().all(|(_, m)| m.log().is_none()) && w.staying().count() == w.desired
+});
+
+fn names(world: &World) -> impl Iterator<Item = Node> {
+    world.clusters.iter().flat_map(|c| &c.list).filter_map(|row| row.name)
+}
+
+fn is_voter(world: &World, n: Node) -> bool {
+    let member = world.machine(n).log().map(|log| (log.cluster, log.member));
+    member.and_then(|(c, id)| world.clusters[c].row(id)).is_some_and(|row| row.published && !row.learner)
+}
+
 /// Whether the agents owe it to this world that all ends well: no cluster exists yet, or a majority of its voters lives.
 fn is_owed(world: &World) -> bool {
     let mut formed = (0..world.clusters.len()).filter(|c| world.clusters[*c].formed);
     let Some(cluster) = formed.next() else { return world.tag.is_none() };
     let row = |member| world.clusters[cluster].row(member).is_some_and(|row| !row.learner);
-    let lives = |m: &super::world::Machine| {
+    let lives = |m: &Machine| {
         m.life == Life::InService && m.log().is_some_and(|log| log.cluster == cluster && row(log.member))
     };
     let living = world.nodes.iter().filter(|m| lives(m)).count();

@@ -211,6 +211,18 @@ pub struct Rules {
     pub strict: etcd::Strict,
 }
 
+impl Rules {
+    pub const USUAL: Self = Self {
+        addresses_are_reused: false,
+        tag: true,
+        leaves_slowly: false,
+        disks_outlast_publication: true,
+        replacements_are_late: true,
+        calls_are_prompt: true,
+        strict: etcd::Strict::Quorum,
+    };
+}
+
 /// One thing that happens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Event {
