@@ -15,7 +15,7 @@ dist := target/dist/etcd-bootstrap-$(arch)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(arch)
 
-.PHONY: help sandbox test lint dist ignition bench
+.PHONY: help sandbox test model lint dist ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,6 +29,11 @@ test: ## all tests, against every etcd that the machine can have
 	@cat target/etcd/versions
 	tests/tools/check-packaging
 	cargo test
+
+# make model STEPS=100000000 walks for hours.
+STEPS := 10000000
+model: ## random walks through the model of tests/model, longer than in the tests
+	STEPS=$(STEPS) cargo test --test tests -- --nocapture random_walks
 
 lint: ## formatting, clippy, licences, duplicate crates
 	@tests/tools/install build lint

@@ -86,7 +86,8 @@ fn with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> De
 
 fn alone_with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> Decision {
     let dead = dead_founders(o, p, mine.founders);
-    if !mine.had_leader && !mine.founders.is_empty() && dead.len() >= quorum(mine.founders.len()) {
+    let may_form = mine.founders.len() - dead.len() >= quorum(mine.founders.len());
+    if !mine.had_leader && !mine.founders.is_empty() && !may_form {
         return set_aside(Reason::NeverLedFoundersDead { mine: mine.cluster, dead });
     }
     restart(start, None, Reason::OwnDataNobodyObjects)
@@ -149,18 +150,24 @@ fn before_any_leader(o: &Observation, p: &Policy, me: &Identity, start: Start) -
     let mut views = forming.values();
     match (views.next(), views.next()) {
         (Some(one), Some(other)) => wait(Reason::TwoForming { one: one.cluster_id, other: other.cluster_id }),
-        (Some(view), None) => adopt(o, view, me, start),
+        (Some(view), None) => adopt(o, p, view, me, start),
         (None, _) => found(o, p, me, start),
     }
 }
 
-/// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17).
-fn adopt(o: &Observation, view: &PeerView, me: &Identity, mut start: Start) -> Decision {
+/// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17). Not in a group that had a
+/// cluster: that etcd may be the one founder which never heard the leader, and this node one whose disk was lost. The
+/// two would elect a leader that knows nothing.
+fn adopt(o: &Observation, p: &Policy, view: &PeerView, me: &Identity, mut start: Start) -> Decision {
     let Some(row) = own_row(&view.members, me) else {
         return wait(Reason::FormingWithoutMe { cluster: view.cluster_id });
     };
-    if let Seen::No(blind) = &o.group {
-        return wait(Reason::GroupBlind(blind.clone()));
+    let group = match &o.group {
+        Seen::Yes(group) => group,
+        Seen::No(blind) => return wait(Reason::GroupBlind(blind.clone())),
+    };
+    if let Some(cluster) = tagged(group, p) {
+        return wait(Reason::ClusterTagged { cluster, unclear: unclear_answers(o) });
     }
     if let Some(aside) = clear_backend(o) {
         return aside;
@@ -201,12 +208,11 @@ fn predecessor(founders: &[(String, MemberUrl)], own: &InstanceId) -> Option<Aft
 /// The initial cluster that this group asks for, sorted by instance id, when the group is settled (F02, F06, F71).
 fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUrl)>, Reason> {
     let (me, group, ec2) = own_group(o)?;
-    match (p.initial_cluster, &group.cluster_tag) {
-        (InitialCluster::Never, _) => return Err(Reason::CreationForbidden),
-        (InitialCluster::Auto, Some(tag)) => {
-            return Err(Reason::ClusterTagged { cluster: tag.clone(), unclear: unclear_answers(o) });
-        }
-        (InitialCluster::Auto, None) | (InitialCluster::Force, _) => {}
+    if p.initial_cluster == InitialCluster::Never {
+        return Err(Reason::CreationForbidden);
+    }
+    if let Some(cluster) = tagged(group, p) {
+        return Err(Reason::ClusterTagged { cluster, unclear: unclear_answers(o) });
     }
     let eligible: Vec<&InstanceId> =
         group.instances.iter().filter(|(_, state)| may_found(state)).map(|(id, _)| id).collect();
@@ -220,6 +226,11 @@ fn settled_founders(o: &Observation, p: &Policy) -> Result<Vec<(String, MemberUr
         return Err(Reason::GroupUnsettled { eligible: eligible.len(), desired: group.desired, other });
     }
     eligible.into_iter().map(|id| founder_entry(id, ec2, p)).collect()
+}
+
+/// The cluster that this group has had by its tag, unless the policy is to create one all the same.
+fn tagged(group: &Group, p: &Policy) -> Option<String> {
+    group.cluster_tag.clone().filter(|_| p.initial_cluster != InitialCluster::Force)
 }
 
 /// The instances whose ports do speak and may be the tagged cluster, but not so that it could be understood: TLS, rights, or no etcd.

@@ -15,8 +15,8 @@ use etcd_bootstrap::reason::Exit;
 use super::etcd::{self, Change, FIRST_ADDED, Row, Strict};
 use super::mutations::Mutation;
 use super::world::{
-    Act, Address, Agent, Aws, Before, Broken, Disk, Founders, Life, Machine, Member, Memory, Node, Read, Rules, Said, Standing,
-    World,
+    Act, Address, Agent, Aws, Before, Broken, Disk, Founders, Life, Machine, Member, Memory, Node, Read, Rules, Said,
+    Standing, World,
 };
 
 const ARN: &str = "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:u:autoScalingGroupName/etcd";

@@ -91,7 +91,8 @@ fn members(world: &World, cluster: usize) -> impl Iterator<Item = (Node, &Log, &
 pub fn quorate(world: &World, cluster: usize) -> Option<Quorate> {
     let needed = quorum(world.clusters[cluster].voters());
     let formed = world.clusters[cluster].formed;
-    let followers = |leader: Node| members(world, cluster).filter(move |(n, ..)| *n == leader || world.linked(leader, *n));
+    let followers =
+        |leader: Node| members(world, cluster).filter(move |(n, ..)| *n == leader || world.linked(leader, *n));
     let voters = |leader: Node| followers(leader).filter(|(.., row)| !row.learner).count();
     let candidates = members(world, cluster).filter(|(_, log, row)| !row.learner && (log.fresh || !formed));
     let candidates = candidates.map(|(n, ..)| (n, voters(n))).filter(|(_, votes)| *votes >= needed);
@@ -117,7 +118,7 @@ fn forgetful_quorum(world: &World, cluster: usize) -> bool {
 /// What follows from any event at once: elections, replication, and the end of removed members.
 pub fn settle(world: &mut World) {
     for cluster in 0..world.clusters.len() {
-        if forgetful_quorum(world, cluster) && anything_left(world, cluster) {
+        if forgetful_quorum(world, cluster) && anything_left(world, cluster, |log| log.fresh) {
             world.broken = world.broken.or(Some(Broken::DataLost));
         }
         if let Some(part) = quorate(world, cluster) {
@@ -130,10 +131,10 @@ pub fn settle(world: &mut World) {
     }
 }
 
-/// Whether data of a formed cluster is left on any instance, or the group's tag says that it exists.
-fn anything_left(world: &World, cluster: usize) -> bool {
-    let holds = |log: &Log| log.cluster == cluster && log.fresh;
-    world.staying().filter_map(|(_, m)| m.log()).any(holds) || world.tag.is_some()
+/// Whether such data of a cluster is left on any instance, or the group's tag says that a cluster exists.
+fn anything_left(world: &World, cluster: usize, which: impl Fn(&Log) -> bool) -> bool {
+    let holds = |log: &Log| log.cluster == cluster && which(log);
+    world.running().filter_map(|(_, m)| m.log()).any(holds) || world.tag.is_some()
 }
 
 fn form(world: &mut World, cluster: usize) {
@@ -201,16 +202,23 @@ fn found(world: &mut World, n: Node, list: &[(Option<Node>, Address)]) -> bool {
     let own = world.machine(n).address;
     let mut founders: Founders = list.iter().map(|(_, address)| *address).collect();
     founders.sort_unstable();
-    let known = world.clusters.iter().position(|c| c.founders == founders);
-    let cluster = known.unwrap_or_else(|| {
-        let list = rows_of(list);
-        world.clusters.push(Cluster { founders, formed: false, list: list.clone(), founding_list: list });
-        world.clusters.len() - 1
-    });
+    let rows = rows_of(list);
+    let fresh = Cluster { founders, formed: false, list: rows.clone(), founding_list: rows.clone() };
+    let cluster = match world.clusters.iter().position(|c| c.founders == fresh.founders) {
+        Some(known) if anything_left(world, known, |_| true) => known,
+        Some(lost) => {
+            world.clusters[lost] = fresh;
+            lost
+        }
+        None => {
+            world.clusters.push(fresh);
+            world.clusters.len() - 1
+        }
+    };
     if is_bootstrapped(world, n, cluster) {
         return false;
     }
-    let stale = world.clusters[cluster].formed.then(|| rows_of(list));
+    let stale = world.clusters[cluster].formed.then_some(rows);
     begin(world, n, Log { cluster, member: own, led: false, fresh: false, stale });
     true
 }
@@ -276,7 +284,9 @@ fn begin(world: &mut World, n: Node, log: Log) {
 /// Asks the member at an address for a change of the list. Whether it was made is nobody's certainty (F16), so nothing
 /// is answered.
 pub fn change(world: &mut World, from: Node, via: Address, change: Change, strict: Strict) {
-    let Some(speaker) = world.at(via).filter(|speaker| *speaker == from || world.reaches(from, *speaker)) else { return };
+    let Some(speaker) = world.at(via).filter(|speaker| *speaker == from || world.reaches(from, *speaker)) else {
+        return;
+    };
     let Some(part) = quorate_with(world, speaker) else { return };
     let Some(list) = changed(world, &part, speaker, change, strict) else { return };
     commit(world, &part, list);
@@ -298,7 +308,8 @@ fn changed(world: &World, part: &Quorate, speaker: Node, change: Change, strict:
                 return None; // "Peer URLs already exists" (E16), "too many learner members"
             }
             let voters = cluster.voters();
-            let enough_started = learner || started(&list) >= quorum(voters + 1) || (voters == 1 && started(&list) == 1);
+            let enough_started =
+                learner || started(&list) >= quorum(voters + 1) || (voters == 1 && started(&list) == 1);
             let enough_connected = match strict {
                 Strict::AllVoters => connected == voters,
                 Strict::Quorum => connected >= quorum(voters + 1) || (voters == 1 && connected == 1),
@@ -314,7 +325,8 @@ fn changed(world: &World, part: &Quorate, speaker: Node, change: Change, strict:
             let row = cluster.row(member)?.clone();
             list.retain(|other| other.id != member);
             let rest = list.iter().filter(|row| !row.learner).count();
-            let active = members(world, part.cluster).any(|(n, log, _)| log.member == member && world.linked(speaker, n));
+            let active =
+                members(world, part.cluster).any(|(n, log, _)| log.member == member && world.linked(speaker, n));
             let enough = started(&list) >= quorum(rest) && (!active || connected - 1 >= quorum(rest));
             if list.is_empty() || (strict != Strict::Off && !row.learner && !enough) {
                 return None;
@@ -406,7 +418,10 @@ pub fn may_tag(world: &World, n: Node) -> bool {
     world.tag.is_none() && own_row(world, n).is_some_and(|(_, row)| row.published && !row.learner)
 }
 
-/// Whether a member at this address has acknowledged entries and nobody can see it.
+/// Whether a member at this address has acknowledged entries and nobody can see it, not by its own row and not by the
+/// group's tag.
 pub fn ran_unseen(world: &World, address: Address) -> bool {
-    world.clusters.iter().flat_map(|c| &c.list).any(|row| row.address == address && row.ran && !row.published)
+    let untagged = world.tag.is_none() && world.clusters.iter().any(|c| c.formed);
+    untagged
+        || world.clusters.iter().flat_map(|c| &c.list).any(|row| row.address == address && row.ran && !row.published)
 }

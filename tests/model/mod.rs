@@ -121,7 +121,7 @@ fn tell(scenario: &Scenario, path: Path<World, Event>) -> String {
                 lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));
             }
             Some(event) => lines.push(format!("  {event:?}")),
-            None => lines.push(format!("{world:#?}")),
+            None => lines.push(format!("{world:?}")),
         }
     }
     lines.join("\n")
@@ -195,7 +195,7 @@ fn three_founders_behind_failing_links_one_wiped() {
 
 #[test]
 fn two_founders_replaced_before_or_after() {
-    let left = Left { terminations: 2, odd_reads: 1, ..Left::default() };
+    let left = Left { terminations: 1, odd_reads: 1, ..Left::default() };
     Scenario::new(World::fresh(2, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::ALL_JOINED])
@@ -206,7 +206,7 @@ fn two_founders_replaced_before_or_after() {
 
 #[test]
 fn two_joiners_at_once_into_three() {
-    let left = Left { reboots: 1, terminations: 1, ..Left::default() };
+    let left = Left { terminations: 1, ..Left::default() };
     Scenario::new(World::formed(3, 5, true, left))
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED])
         .explore(1, &["add joining"]);
@@ -214,10 +214,10 @@ fn two_joiners_at_once_into_three() {
 
 #[test]
 fn two_joiners_at_once_into_three_on_an_older_etcd() {
-    let left = Left { wipes: 1, forgotten: 1, terminations: 1, ..Left::default() };
+    let left = Left { reboots: 1, ..Left::default() };
     Scenario::new(World::formed(3, 5, true, left))
         .rules(|rules| rules.strict = Strict::AllVoters)
-        .sometimes(&[properties::ALL_JOINED, properties::WIPED_RETURNS])
+        .sometimes(&[properties::ALL_JOINED])
         .explore(1, &["add joining"]);
 }
 
@@ -251,8 +251,8 @@ fn one_terminated_while_another_is_silent_or_wiped() {
 }
 
 #[test]
-fn scaled_in_and_out_while_links_fail_and_aws_lags() {
-    let left = Left { scale_ins: 1, scale_outs: 1, cuts: 1, odd_reads: 1, log_losses: 1, ..Left::default() };
+fn scaled_in_and_out_while_aws_lags() {
+    let left = Left { scale_ins: 1, scale_outs: 1, odd_reads: 1, ..Left::default() };
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED])
@@ -261,8 +261,8 @@ fn scaled_in_and_out_while_links_fail_and_aws_lags() {
 
 #[test]
 fn all_replaced_finds_the_tag_and_creates_nothing() {
-    let left = Left { terminations: 3, ..Left::default() };
-    Scenario::new(World::formed(3, 3, true, left))
+    let left = Left { terminations: 2, ..Left::default() };
+    Scenario::new(World::formed(2, 2, true, left))
         .sometimes(&[properties::NOTHING_IS_LEFT])
         .explore(1, &["wait cluster-tagged"]);
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use etcd_bootstrap::decide::remember;
 use etcd_bootstrap::model::{
-    Absence, Action, Addresses, ClusterState, Decision, Instance, InstanceId, Member, MemberId, MemberUrl, Observation, OwnData,
-    PeerAnswer, PeerView, Policy, Reason, Seen, Start, Statement,
+    Absence, Action, Addresses, ClusterState, Decision, Instance, InstanceId, Member, MemberId, MemberUrl, Observation,
+    OwnData, PeerAnswer, PeerView, Policy, Reason, Seen, Start, Statement,
 };
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -40,7 +40,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 4, true, Left { reboots: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S2", 0),
+        breaks: ("S2", 2),
     },
     Mutation {
         name: "whoever is not in service is dead",
@@ -53,13 +53,16 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 4, true, Left { terminations: 1, ..Left::default() }),
         rules: |rules| rules.leaves_slowly = true,
-        breaks: ("S2", 0),
+        breaks: ("S2", 2),
     },
     Mutation {
         name: "members belong to instances by name only",
         input: |o, _| {
-            let nameless: Vec<MemberUrl> =
-                views(o).flat_map(|v| &v.members).filter(|m| m.name.is_empty()).flat_map(|m| m.peer_urls.clone()).collect();
+            let nameless: Vec<MemberUrl> = views(o)
+                .flat_map(|v| &v.members)
+                .filter(|m| m.name.is_empty())
+                .flat_map(|m| m.peer_urls.clone())
+                .collect();
             each_instance(o, |_, instance| {
                 if nameless.iter().any(|url| instance.addresses.hold(url)) {
                     instance.addresses = Addresses::default();
@@ -69,7 +72,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 5, true, Left { reboots: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S2", 0),
+        breaks: ("S2", 6),
     },
     Mutation {
         name: "a member that has not started is removed, not waited for",
@@ -80,7 +83,7 @@ const MUTATIONS: &[Mutation] = &[
         },
         begin: || World::formed(3, 5, true, Left::default()),
         rules: USUAL,
-        breaks: ("S2", 0),
+        breaks: ("S2", 3),
     },
     Mutation {
         name: "what EC2 has forgotten is dead at first sight",
@@ -96,7 +99,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 4, true, Left { scale_outs: 1, odd_reads: 2, reboots: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S2", 0),
+        breaks: ("S2", 6),
     },
     Mutation {
         name: "a removal counts no quorum",
@@ -107,7 +110,7 @@ const MUTATIONS: &[Mutation] = &[
         },
         begin: || World::formed(3, 4, true, Left { terminations: 1, reboots: 1, ..Left::default() }),
         rules: |rules| rules.strict = Strict::Off,
-        breaks: ("S3", 0),
+        breaks: ("S3", 3),
     },
     Mutation {
         name: "every node joins as voter",
@@ -120,7 +123,7 @@ const MUTATIONS: &[Mutation] = &[
         },
         begin: || World::formed(1, 2, true, Left::default()),
         rules: USUAL,
-        breaks: ("S3", 0),
+        breaks: ("S3", 1),
     },
     Mutation {
         name: "the file is written before the add",
@@ -146,7 +149,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 3, true, Left { wipes: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S1 no id", 0),
+        breaks: ("S1 no id", 3),
     },
     Mutation {
         name: "a backend without its log is no data",
@@ -158,7 +161,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 3, true, Left { log_losses: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S4 no old", 0),
+        breaks: ("S4 no old", 7),
     },
     Mutation {
         name: "a founder's data counts as never led",
@@ -170,7 +173,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 3, false, Left { terminations: 2, reboots: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S4 no data", 0),
+        breaks: ("S4 no data", 9),
     },
     Mutation {
         name: "data that was never led is kept",
@@ -182,7 +185,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::fresh(3, Left { terminations: 2, ..Left::default() }),
         rules: USUAL,
-        breaks: ("L1", 0),
+        breaks: ("L1", 6),
     },
     Mutation {
         name: "the tag is not looked at",
@@ -192,9 +195,9 @@ const MUTATIONS: &[Mutation] = &[
             }
         },
         output: AS_DECIDED,
-        begin: || World::formed(3, 3, true, Left { terminations: 3, ..Left::default() }),
+        begin: || World::formed(2, 2, true, Left { terminations: 2, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S1 no second", 0),
+        breaks: ("S1 no second", 11),
     },
     Mutation {
         name: "silence is agreement",
@@ -202,7 +205,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 3, false, Left { terminations: 2, cuts: 1, ..Left::default() }),
         rules: |rules| rules.tag = false,
-        breaks: ("S1 no second", 0),
+        breaks: ("S1 no second", 12),
     },
     Mutation {
         name: "a majority founds in any generation",
@@ -213,7 +216,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 3, false, Left { terminations: 2, cuts: 1, ..Left::default() }),
         rules: |rules| rules.tag = false,
-        breaks: ("S1 no second", 0),
+        breaks: ("S1 no second", 14),
     },
     Mutation {
         name: "other lists of founders are agreed to",
@@ -221,7 +224,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::fresh(3, Left { terminations: 2, odd_reads: 1, scale_outs: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("L1", 0),
+        breaks: ("L1", 6),
     },
     Mutation {
         name: "a forming cluster is not seen",
@@ -236,7 +239,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::fresh(3, Left { terminations: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("L1", 0),
+        breaks: ("L1", 5),
     },
 ];
 

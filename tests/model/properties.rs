@@ -12,32 +12,47 @@ use super::world::{Broken, Event, Left, Life, Machine, Node, World};
 pub fn never() -> Vec<Property<Scenario>> {
     vec![
         Property::always("S1 no second cluster", |_: &Scenario, w: &World| w.broken != Some(Broken::SecondCluster)),
-        Property::always("S1 no acknowledged write is lost", |_: &Scenario, w: &World| w.broken != Some(Broken::DataLost)),
-        Property::always("S1 no id is used by two disks", |_: &Scenario, w: &World| w.broken != Some(Broken::IdUsedTwice)),
-        Property::always("S2 no live member is removed", |_: &Scenario, w: &World| w.broken != Some(Broken::LiveMemberRemoved)),
-        Property::always("S3 no change costs the quorum", |_: &Scenario, w: &World| w.broken != Some(Broken::QuorumAtRisk)),
-        Property::always("S4 no data is set aside that was led", |_: &Scenario, w: &World| w.broken != Some(Broken::DataSetAside)),
-        Property::always("S4 no old backend is opened", |_: &Scenario, w: &World| w.broken != Some(Broken::OldBackendOpened)),
-        Property::always("L1-L3 once faults stop, all ends well", |scenario: &Scenario, w: &World| ends_well(scenario, w)),
+        Property::always("S1 no acknowledged write is lost", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::DataLost)
+        }),
+        Property::always("S1 no id is used by two disks", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::IdUsedTwice)
+        }),
+        Property::always("S2 no live member is removed", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::LiveMemberRemoved)
+        }),
+        Property::always("S3 no change costs the quorum", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::QuorumAtRisk)
+        }),
+        Property::always("S4 no data is set aside that was led", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::DataSetAside)
+        }),
+        Property::always("S4 no old backend is opened", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::OldBackendOpened)
+        }),
+        Property::always("L1-L3 once faults stop, all ends well", |scenario: &Scenario, w: &World| {
+            ends_well(scenario, w)
+        }),
     ]
 }
 
 /// What must come about in some state, so that a "never" has a meaning.
 pub type Sometimes = (&'static str, fn(&Scenario, &World) -> bool);
 
-pub const ALL_JOINED: Sometimes = ("every instance of the group is a voter of one cluster", |_, w| {
-    all_are_voters(w) && nobody_else_is(w)
-});
+pub const ALL_JOINED: Sometimes =
+    ("every instance of the group is a voter of one cluster", |_, w| all_are_voters(w) && nobody_else_is(w));
 
-pub const REPLACED: Sometimes = ("a later instance is a voter, and an earlier one has gone and is no member", |_, w| {
-    let later = w.running().any(|(n, m)| m.later && is_voter(w, n));
-    let gone = |(n, m): (Node, &Machine)| m.life == Life::Terminated && !names(w).any(|name| name == n);
-    later && w.all().any(gone) && nobody_else_is(w)
-});
+pub const REPLACED: Sometimes =
+    ("a later instance is a voter, and an earlier one has gone and is no member", |_, w| {
+        let later = w.running().any(|(n, m)| m.later && is_voter(w, n));
+        let gone = |(n, m): (Node, &Machine)| m.life == Life::Terminated && !names(w).any(|name| name == n);
+        later && w.all().any(gone) && nobody_else_is(w)
+    });
 
 pub const LATE_FOUNDER: Sometimes = ("a founder starts where others have published", |_, w| {
     let late = |row: &Row| !row.published && row.name.is_some_and(|n| w.machine(n).etcd_runs);
-    w.formed_cluster().is_some_and(|c| w.clusters[c].list.iter().any(late) && w.clusters[c].list.iter().any(|r| r.published))
+    w.formed_cluster()
+        .is_some_and(|c| w.clusters[c].list.iter().any(late) && w.clusters[c].list.iter().any(|r| r.published))
 });
 
 pub const WIPED_RETURNS: Sometimes = ("a founder's instance is a voter under a new id", |_, w| {
@@ -63,9 +78,8 @@ fn is_owed(world: &World) -> bool {
     let mut formed = (0..world.clusters.len()).filter(|c| world.clusters[*c].formed);
     let Some(cluster) = formed.next() else { return world.tag.is_none() };
     let row = |member| world.clusters[cluster].row(member).is_some_and(|row| !row.learner);
-    let lives = |m: &Machine| {
-        m.life == Life::InService && m.log().is_some_and(|log| log.cluster == cluster && row(log.member))
-    };
+    let lives =
+        |m: &Machine| m.life == Life::InService && m.log().is_some_and(|log| log.cluster == cluster && row(log.member));
     let living = world.nodes.iter().filter(|m| lives(m)).count();
     formed.next().is_none() && living >= quorum(world.clusters[cluster].voters())
 }

@@ -72,7 +72,8 @@ impl Walk {
                 world.broken,
                 self.scenario.begin
             );
-            let seen = [properties::ALL_JOINED, properties::REPLACED, properties::WIPED_RETURNS, properties::LATE_FOUNDER];
+            let seen =
+                [properties::ALL_JOINED, properties::REPLACED, properties::WIPED_RETURNS, properties::LATE_FOUNDER];
             sometimes = std::array::from_fn(|i| sometimes[i] || seen[i].1(&self.scenario, &world));
         }
         sometimes

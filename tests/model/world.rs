@@ -134,11 +134,22 @@ pub struct Standing {
 pub enum Act {
     Wait,
     /// Whether it ends with the code that keeps the unit from trying again.
-    Refuse { for_good: bool },
-    Remove { member: Member, via: Address },
-    Add { learner: bool, via: Address },
+    Refuse {
+        for_good: bool,
+    },
+    Remove {
+        member: Member,
+        via: Address,
+    },
+    Add {
+        learner: bool,
+        via: Address,
+    },
     SetAside,
-    Start { new: bool, list: Vec<(Option<Node>, Address)> },
+    Start {
+        new: bool,
+        list: Vec<(Option<Node>, Address)>,
+    },
 }
 
 impl Act {
@@ -202,7 +213,8 @@ pub struct Rules {
     pub tag: bool,
     /// An instance may be `Terminating:Wait` before it goes.
     pub leaves_slowly: bool,
-    /// No disk is lost in the milliseconds between a member's first entry and the publication of its URLs.
+    /// No disk is lost, and no address used again, in the moments between a member's first entry and the publication of
+    /// its URLs, nor between a cluster's first leader and the group's tag.
     pub disks_outlast_publication: bool,
     /// A replacement is launched later than `SAME_GENERATION` after the first instances of the group.
     pub replacements_are_late: bool,
@@ -376,7 +388,9 @@ impl World {
             events.push(Event::Heal);
         }
         // Calls to etcd have a deadline of seconds.
-        if !rules.calls_are_prompt || !self.nodes.iter().any(|m| matches!(&m.agent, Agent::Decided(_, act) if act.is_call())) {
+        if !rules.calls_are_prompt
+            || !self.nodes.iter().any(|m| matches!(&m.agent, Agent::Decided(_, act) if act.is_call()))
+        {
             events.push(Event::Minute);
         } else {
             events.retain(|event| !matches!(event, Event::Launch(_)));
@@ -412,7 +426,7 @@ impl World {
         if m.disk != Disk::Empty {
             let too_soon = rules.disks_outlast_publication && etcd::ran_unseen(self, m.address);
             events.extend((left.wipes > 0 && !too_soon).then_some(Event::Wipe(n)));
-            events.extend((left.log_losses > 0 && m.disk != Disk::Backend).then_some(Event::LoseLog(n)));
+            events.extend((left.log_losses > 0 && m.disk != Disk::Backend && !too_soon).then_some(Event::LoseLog(n)));
         }
         if left.cuts > 0 {
             let others = self.running().map(|(other, _)| other).filter(|other| *other != n);
