@@ -343,6 +343,9 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
     let mut asked: BTreeSet<InstanceId> = group.instances.keys().cloned().collect();
     asked.insert(id(sight.me));
     asked.extend(sight.before.iter().flat_map(|before| &before.asked).map(|n| id(*n)));
+    if let Data::Log { founders, .. } = &sight.data {
+        asked.extend(founders.iter().filter_map(|row| row.name).map(id));
+    }
     let found = instances().filter(|(n, _)| asked.contains(&id(*n)));
     let found = found.filter_map(|(n, (life, address, later))| {
         let (state, addresses) = match life {

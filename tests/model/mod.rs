@@ -174,7 +174,7 @@ fn three_founders_one_of_them_replaced() {
     Scenario::new(World::fresh(3, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(1, &["start-new founders-agree"]);
+        .explore(145_259, &["start-new founders-agree"]);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn three_founders_behind_failing_links_one_wiped() {
     let left = Left { cuts: 1, wipes: 1, ..Left::default() };
     Scenario::new(World::fresh(3, left))
         .sometimes(&[properties::ALL_JOINED, properties::WIPED_RETURNS])
-        .explore(1, &["start-new founders-agree"]);
+        .explore(70_462, &["start-new founders-agree"]);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn two_joiners_at_once_into_three() {
     let left = Left { terminations: 1, ..Left::default() };
     Scenario::new(World::formed(3, 5, true, left))
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED])
-        .explore(1, &["add joining"]);
+        .explore(20_026, &["add joining"]);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn two_joiners_at_once_into_three_on_an_older_etcd() {
     Scenario::new(World::formed(3, 5, true, left))
         .rules(|rules| rules.strict = Strict::AllVoters)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(1, &["add joining"]);
+        .explore(866, &["add joining"]);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn two_joiners_at_once_into_one() {
     Scenario::new(World::formed(1, 3, true, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(1, &["add joining"]);
+        .explore(85_739, &["add joining"]);
 }
 
 // ---------------------------------------------------------------- losing and removing
@@ -247,7 +247,7 @@ fn one_terminated_while_another_is_silent_or_wiped() {
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::REPLACED, properties::WIPED_RETURNS])
-        .explore(1, &["add joining"]);
+        .explore(101_084, &["add joining"]);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn scaled_in_and_out_while_aws_lags() {
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(1, &["add joining"]);
+        .explore(881, &["add joining"]);
 }
 
 #[test]
@@ -264,5 +264,5 @@ fn all_replaced_finds_the_tag_and_creates_nothing() {
     let left = Left { terminations: 2, ..Left::default() };
     Scenario::new(World::formed(2, 2, true, left))
         .sometimes(&[properties::NOTHING_IS_LEFT])
-        .explore(1, &["wait cluster-tagged"]);
+        .explore(1_709, &["wait cluster-tagged"]);
 }
