@@ -174,7 +174,7 @@ fn three_founders_one_of_them_replaced() {
     Scenario::new(World::fresh(3, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(145_259, &["start-new founders-agree"]);
+        .explore(145_829, &["start-new founders-agree"]);
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn two_founders_replaced_before_or_after() {
     Scenario::new(World::fresh(2, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(1, &["start-new founders-agree"]);
+        .explore(15_684, &["start-new founders-agree"]);
 }
 
 // ---------------------------------------------------------------- joining

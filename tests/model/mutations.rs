@@ -173,7 +173,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(3, 3, false, Left { terminations: 2, reboots: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S4 no data", 9),
+        breaks: ("S4 no data", 6),
     },
     Mutation {
         name: "data that was never led is kept",
@@ -197,7 +197,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::formed(2, 2, true, Left { terminations: 2, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S1 no second", 11),
+        breaks: ("S1 no second", 12),
     },
     Mutation {
         name: "silence is agreement",
