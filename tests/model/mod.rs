@@ -182,7 +182,7 @@ fn three_founders_one_replaced_and_one_rebooted() {
     let left = Left { terminations: 1, reboots: 1, ..Left::default() };
     Scenario::new(World::fresh(3, left))
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(1, &["start-new founders-agree"]);
+        .explore(450_829, &["start-new founders-agree"]);
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn two_of_three_replaced_one_of_them_unreachable_and_no_tag() {
     Scenario::new(World::formed(3, 3, false, left))
         .rules(|rules| rules.tag = false)
         .sometimes(&[properties::REPLACED])
-        .explore(1, &["add joining"]);
+        .explore(655_345, &["add joining"]);
 }
 
 #[test]
