@@ -247,7 +247,7 @@ fn one_terminated_while_another_is_silent_or_wiped() {
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::REPLACED, properties::WIPED_RETURNS])
-        .explore(101_084, &["add joining"]);
+        .explore(105_080, &["add joining"]);
 }
 
 #[test]
@@ -264,5 +264,5 @@ fn all_replaced_finds_the_tag_and_creates_nothing() {
     let left = Left { terminations: 2, ..Left::default() };
     Scenario::new(World::formed(2, 2, true, left))
         .sometimes(&[properties::NOTHING_IS_LEFT])
-        .explore(1_709, &["wait cluster-tagged"]);
+        .explore(1_731, &["wait cluster-tagged"]);
 }
