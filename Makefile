@@ -20,7 +20,7 @@ dist := target/dist/etcd-bootstrap-$(arch)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(arch)
 
-.PHONY: help sandbox test catalogue chaos boot-test lint dist ignition bench
+.PHONY: help sandbox test model catalogue chaos boot-test lint dist ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -48,6 +48,11 @@ catalogue: ## all tests, told as the failure catalogue: each entry, its tests, t
 boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, and what may happen to them; needs root
 	@tests/tools/install etcd config boot
 	cargo run --example boot
+
+# make model STEPS=100000000 walks for hours.
+STEPS := 10000000
+model: ## random walks through the model of tests/model, longer than in the tests
+	STEPS=$(STEPS) cargo test --test tests -- --nocapture random_walks
 
 lint: ## formatting, clippy, licences, duplicate crates
 	@tests/tools/install build lint

@@ -29,8 +29,10 @@ pub const FORGOTTEN_GRACE: Duration = Duration::from_secs(10);
 /// only that no instance of the group has that address: a group list that lags could lack a node that is about to start.
 pub const NEVER_STARTED_GRACE: Duration = Duration::from_secs(60);
 
-/// Founders of a first generation are launched by one scaling activity; a replacement follows minutes later at best.
-const SAME_GENERATION: Duration = Duration::from_secs(600);
+/// Founders of a first generation are launched by one scaling activity, within seconds. This must stay below the time
+/// in which a cluster may form, lose an instance and get its replacement: that one's list is another, and its majority
+/// could be one of nodes that know nothing of the cluster.
+const SAME_GENERATION: Duration = Duration::from_secs(60);
 
 /// Decides what to do next.
 pub fn decide(o: &Observation, p: &Policy) -> Decision {
@@ -84,7 +86,8 @@ fn with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> De
 
 fn alone_with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> Decision {
     let dead = dead_founders(o, p, mine.founders);
-    if !mine.had_leader && !mine.founders.is_empty() && dead.len() >= quorum(mine.founders.len()) {
+    let may_form = mine.founders.len() - dead.len() >= quorum(mine.founders.len());
+    if !mine.had_leader && !mine.founders.is_empty() && !may_form {
         return set_aside(Reason::NeverLedFoundersDead { mine: mine.cluster, dead });
     }
     restart(start, None, Reason::OwnDataNobodyObjects)

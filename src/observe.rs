@@ -178,7 +178,7 @@ impl Observer {
         if let Seen::No(blind) = me {
             return (Seen::No(blind.clone()), Seen::No(blind.clone()));
         }
-        let look = self.fetch_cloud(before);
+        let look = self.fetch_cloud(before, own_data);
         let (group, ec2) = match own_data {
             OwnData::Log { .. } => match tokio::time::timeout(CLOUD_TIMEOUT_WITH_DATA, look).await {
                 Ok(seen) => seen,
@@ -193,7 +193,7 @@ impl Observer {
         self.cloud.insert((group, ec2)).clone()
     }
 
-    async fn fetch_cloud(&mut self, before: Option<&Before>) -> (Seen<Group>, Seen<Ec2>) {
+    async fn fetch_cloud(&mut self, before: Option<&Before>, own_data: &OwnData) -> (Seen<Group>, Seen<Ec2>) {
         let group = match self.fetch_group().await {
             Ok(group) => group,
             Err(blind) => return (Seen::No(blind.clone()), Seen::No(blind)),
@@ -202,6 +202,10 @@ impl Observer {
         if self.places.policy.role == Role::Member {
             ids.extend(self.identity.as_ref().map(|me| me.instance.clone()));
             ids.extend(before.iter().flat_map(|b| b.member_instances.iter().cloned()));
+            // A node with data decides on its first pass: what became of its founders must be asked in that one.
+            if let OwnData::Log { founders, .. } = own_data {
+                ids.extend(founders.iter().filter_map(|f| InstanceId::from_member_name(&f.name)));
+            }
         }
         if ids.is_empty() {
             // A filter without a value is an error to EC2, and there is nothing to ask.

@@ -800,8 +800,8 @@ fn f08_a_silent_founder_of_another_generation_is_no_founder() {
             third.launched = seconds.and_then(|s| Some(mine? - Duration::from_secs(s.unsigned_abs())));
         })
     };
-    launched(Some(600)).starts(New, "founders-majority");
-    launched(Some(601)).waits("founders-silent");
+    launched(Some(60)).starts(New, "founders-majority");
+    launched(Some(61)).waits("founders-silent");
     launched(None).waits("founders-silent");
 }
 
@@ -1300,6 +1300,25 @@ fn data_that_never_had_a_leader_gives_way_when_most_founders_are_dead() {
         .starts(Existing, "own-data-nobody-objects");
     scene("terminated").ec2(|ec2| drop(ec2.found.remove(&id(1)))).starts(Existing, "own-data-nobody-objects");
     scene("terminated").cloud_down().starts(Existing, "own-data-nobody-objects");
+}
+
+#[test]
+fn a_pair_of_founders_that_lost_one_before_its_first_leader_can_never_form() {
+    let founders =
+        (1..=2).map(|n| FounderEntry { name: id(n).to_string(), peer_urls: vec![peer(n).to_string()] }).collect();
+    let data = OwnData::Log { cluster_id: OURS, member_id: MemberId(1), had_leader: false, founders };
+    let scene = |state| Scene::group(1).data(data.clone()).known(2, state);
+    let dead = vec![id(2).to_string()];
+    scene("terminated").sets_aside(Reason::NeverLedFoundersDead { mine: OURS, dead });
+    scene("running").starts(Existing, Reason::OwnDataNobodyObjects);
+}
+
+#[test]
+fn f08_in_a_tagged_group_no_forming_list_is_adopted() {
+    let list: Vec<Member> = (1..=3).map(founder).collect();
+    let scene = Scene::group(3).forming(OURS, &list, [2]).asg(|g| g.cluster_tag = Some(OURS.to_string()));
+    scene.waits("cluster-tagged");
+    scene.policy(|p| p.initial_cluster = InitialCluster::Force).starts(New, "adopt-forming");
 }
 
 #[test]

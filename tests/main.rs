@@ -4,6 +4,8 @@
 mod cli;
 // Situations and decisions, as a table.
 mod decide;
+// Every state that groups of agents can reach.
+mod model;
 // The data directory, read from real etcds.
 mod disk;
 // The fakes, against the real SDKs.

@@ -1,0 +1,492 @@
+//! An agent in the model: what a node sees of the world, spelled as the `Observation` that the shipped `decide`,
+//! `remember` and `statement` take, and their answers made finite again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use etcd_bootstrap::decide::{decide, remember, statement};
+use etcd_bootstrap::model::{
+    Absence, Action, Addresses, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2, FounderEntry,
+    Group, Identity, Instance, InstanceId, Member as Listed, MemberId, MemberUrl, Observation, OwnData, PeerAnswer,
+    PeerView, Policy, Probe, Scheme, Seen, Standing as Stood, Statement, render_initial_cluster,
+};
+use etcd_bootstrap::reason::Exit;
+
+use super::etcd::{self, Change, FIRST_ADDED, Row, Strict};
+use super::mutations::Mutation;
+use super::world::{
+    Act, Address, Agent, Aws, Before, Broken, Disk, Founders, Life, Machine, Member, Memory, Node, Read, Rules, Said,
+    Standing, World,
+};
+
+const ARN: &str = "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:u:autoScalingGroupName/etcd";
+/// Longer than every grace of `decide`, and shorter than a generation.
+const MINUTE: Duration = Duration::from_secs(61);
+/// Longer than the launch of one generation takes.
+const LATER: Duration = Duration::from_secs(600);
+
+/// All that one pass of a node sees, in the model's words.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Sight {
+    me: Node,
+    address: Address,
+    data: Data,
+    aws: Option<Aws>,
+    answers: Vec<(Address, Answer)>,
+    before: Option<Before>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Data {
+    Empty,
+    Backend,
+    Log { cluster: Founders, member: Member, led: bool, founders: Vec<Row> },
+}
+
+/// What comes from an address.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Answer {
+    Silence,
+    Refused,
+    Founding(Node, Said),
+    Etcd { cluster: Founders, member: Member, list: Vec<Row>, led: bool, learner: bool, leader: bool },
+}
+
+/// What the shipped code makes of a sight.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub act: Act,
+    pub memory: Memory,
+    /// The action's name and the reason's code.
+    pub said: String,
+}
+
+// ---------------------------------------------------------------- steps
+
+/// One pass: looks, decides, remembers.
+pub fn look(world: &mut World, n: Node, read: Read, think: impl FnOnce(Sight) -> Outcome) {
+    world.left.odd_reads -= u8::from(read != Read::Now);
+    let outcome = think(see(world, n, read));
+    judge(world, n, &outcome.act);
+    world.machine_mut(n).agent = match outcome.act {
+        Act::Wait => Agent::Waiting(outcome.memory),
+        Act::Refuse { for_good: true } => Agent::Refused,
+        Act::Refuse { for_good: false } => Agent::Off,
+        Act::SetAside => {
+            world.machine_mut(n).disk = Disk::Empty;
+            Agent::Waiting(outcome.memory)
+        }
+        act @ (Act::Remove { .. } | Act::Add { .. } | Act::Start { .. }) => Agent::Decided(outcome.memory, act),
+    };
+}
+
+/// Does what was decided in the last pass.
+pub fn carry_out(world: &mut World, n: Node, rules: &Rules) {
+    let Agent::Decided(memory, act) = std::mem::replace(&mut world.machine_mut(n).agent, Agent::Off) else { return };
+    world.machine_mut(n).agent = Agent::Waiting(memory);
+    match act {
+        Act::Wait | Act::Refuse { .. } | Act::SetAside => {}
+        Act::Remove { member, via } => {
+            if lives(world, n, member) {
+                world.broken = Some(Broken::LiveMemberRemoved);
+            }
+            call(world, n, via, Change::Remove(member), rules);
+        }
+        Act::Add { learner, via } => {
+            let address = world.machine(n).address;
+            call(world, n, via, Change::Add { address, learner }, rules);
+        }
+        Act::Start { new, list } => etcd::start(world, n, new, &list),
+    }
+}
+
+/// A change that etcd accepts must leave it a leader.
+fn call(world: &mut World, n: Node, via: Address, change: Change, rules: &Rules) {
+    let quorate = |world: &World| world.formed_cluster().is_some_and(|c| etcd::quorate(world, c).is_some());
+    let before = quorate(world);
+    etcd::change(world, n, via, change, rules.strict);
+    if before && !quorate(world) && rules.strict != Strict::Off {
+        world.broken = world.broken.or(Some(Broken::QuorumAtRisk));
+    }
+}
+
+/// What must hold of a decision at the moment of its look, judged by the world as it is and not as it was seen.
+fn judge(world: &mut World, n: Node, act: &Act) {
+    let broken = match act {
+        Act::Wait | Act::Refuse { .. } | Act::Start { .. } => None,
+        Act::SetAside => world.machine(n).log().filter(|log| log.led).map(|_| Broken::DataSetAside),
+        Act::Remove { member, via } => {
+            let live = lives(world, n, *member).then_some(Broken::LiveMemberRemoved);
+            live.or((!survives(world, *via, Change::Remove(*member))).then_some(Broken::QuorumAtRisk))
+        }
+        Act::Add { learner: true, .. } => None,
+        Act::Add { learner: false, via } => {
+            let change = Change::Add { address: world.machine(n).address, learner: false };
+            (!survives(world, *via, change)).then_some(Broken::QuorumAtRisk)
+        }
+    };
+    world.broken = world.broken.or(broken);
+}
+
+/// Whether a member belongs to another machine that is there: one with its log, or one at its address that was added
+/// and is about to start.
+fn lives(world: &World, remover: Node, member: Member) -> bool {
+    world.staying().any(|(n, machine)| {
+        let owner = machine.log().is_some_and(|log| log.member == member && world.clusters[log.cluster].formed);
+        let row = world.formed_cluster().and_then(|c| world.clusters[c].row(member));
+        let joining = n != remover
+            && machine.log().is_none()
+            && row.is_some_and(|row| row.address == machine.address && row.name.is_none_or(|name| name == n));
+        owner || joining
+    })
+}
+
+/// Whether the voters that run are a quorum of the list after a change, one that is added counted as down: etcd's own
+/// check may be off. Who of them is linked to whom, no agent can see; etcd's check does, see `carry_out`.
+fn survives(world: &World, via: Address, change: Change) -> bool {
+    let Some(part) = world.at(via).and_then(|speaker| etcd::quorate_with(world, speaker)) else { return true };
+    let list = &world.clusters[part.cluster].list;
+    let runs = |row: &&Row| {
+        let is = |m: &Machine| m.log().is_some_and(|log| log.cluster == part.cluster && log.member == row.id);
+        world.running().any(|(_, m)| m.etcd_runs && is(m))
+    };
+    let rest = || list.iter().filter(|row| !row.learner && change != Change::Remove(row.id));
+    let added = usize::from(matches!(change, Change::Add { .. }));
+    let learner = list.iter().any(|row| row.learner && change == Change::Remove(row.id));
+    learner || rest().filter(runs).count() >= etcd::quorum(rest().count() + added)
+}
+
+// ---------------------------------------------------------------- what a node sees
+
+pub fn see(world: &World, n: Node, read: Read) -> Sight {
+    let machine = world.machine(n);
+    let before = match &machine.agent {
+        Agent::Waiting(memory) | Agent::Decided(memory, _) => Some(memory.before.clone()),
+        Agent::Off | Agent::Refused => None,
+    };
+    let data = match &machine.disk {
+        Disk::Empty => Data::Empty,
+        Disk::Backend => Data::Backend,
+        Disk::Log(log) => Data::Log {
+            cluster: world.clusters[log.cluster].founders.clone(),
+            member: log.member,
+            led: log.led,
+            founders: founders_of(world, log.cluster, log.member),
+        },
+    };
+    let aws = world.aws(read);
+    let answers = aws.as_ref().map(|aws| ask(world, n, aws, before.as_ref())).unwrap_or_default();
+    Sight { me: n, address: machine.address, data, aws, answers, before }
+}
+
+/// The initial cluster in a founder's log; who joined has none.
+fn founders_of(world: &World, cluster: usize, member: Member) -> Vec<Row> {
+    let founder = member < FIRST_ADDED;
+    if founder { world.clusters[cluster].founding_list.clone() } else { Vec::new() }
+}
+
+/// Asks every instance of the group that may have an etcd, then every listed member: as `observe.rs` does.
+fn ask(world: &World, n: Node, aws: &Aws, before: Option<&Before>) -> Vec<(Address, Answer)> {
+    let own = world.machine(n).address;
+    let group = aws.instances.iter().filter(|(life, ..)| life.runs()).map(|(_, address, _)| *address);
+    let mut asked: BTreeMap<Address, Answer> = BTreeMap::new();
+    for address in group.filter(|address| *address != own) {
+        asked.insert(address, answer(world, n, address));
+    }
+    let known = |name: Node| {
+        let life = aws.instances.get(usize::from(name)).map(|(life, ..)| *life);
+        let in_question = life.is_some_and(Life::runs) || before.is_some_and(|b| b.asked.contains(&name));
+        in_question && life == Some(Life::Terminated)
+    };
+    let listed: BTreeSet<Address> = asked
+        .values()
+        .flat_map(|answer| match answer {
+            Answer::Etcd { list, .. } => list.as_slice(),
+            Answer::Silence | Answer::Refused | Answer::Founding(..) => &[],
+        })
+        .filter(|row| !row.name.is_some_and(known))
+        .map(|row| row.address)
+        .filter(|address| *address != own)
+        .collect();
+    for address in listed {
+        asked.entry(address).or_insert_with(|| answer(world, n, address));
+    }
+    asked.into_iter().collect()
+}
+
+fn answer(world: &World, from: Node, address: Address) -> Answer {
+    let Some(n) = world.at(address).filter(|n| world.reaches(from, *n)) else { return Answer::Silence };
+    let machine = world.machine(n);
+    match (&machine.agent, machine.log()) {
+        (_, Some(log)) if machine.etcd_runs => {
+            let cluster = &world.clusters[log.cluster];
+            let list = log.stale.clone().unwrap_or_else(|| cluster.list.clone());
+            let learner = list.iter().any(|row| row.id == log.member && row.learner);
+            let leader = etcd::quorate_with(world, n).is_some();
+            let (cluster, member, led) = (cluster.founders.clone(), log.member, log.led);
+            Answer::Etcd { cluster, member, list, led, learner, leader }
+        }
+        (Agent::Waiting(memory) | Agent::Decided(memory, _), None) => match &memory.said {
+            Some(said) => Answer::Founding(n, said.clone()),
+            None => Answer::Refused,
+        },
+        _ => Answer::Refused,
+    }
+}
+
+// ---------------------------------------------------------------- the words of `model`
+
+/// Asks the shipped code.
+pub fn think(sight: &Sight, policy: &Policy, mutation: Option<&Mutation>) -> Outcome {
+    let mut o = observation(sight);
+    if let Some(mutation) = mutation {
+        (mutation.input)(&mut o, policy);
+    }
+    let mut decision = decide(&o, policy);
+    if let Some(mutation) = mutation {
+        decision = (mutation.output)(&o, decision);
+    }
+    let listens = matches!(sight.data, Data::Empty | Data::Backend);
+    let said = listens.then(|| statement(&o, policy).map(|said| said.founders.map(|list| nodes_of(&list))));
+    let memory = Memory { before: before(&remember(&o, policy), o.at), said };
+    Outcome { act: act(&decision), said: format!("{} {}", name(&decision.action), decision.reason.code()), memory }
+}
+
+pub fn id(n: Node) -> InstanceId {
+    InstanceId::new(format!("i-{n:08}"))
+}
+
+fn node(id: &str) -> Option<Node> {
+    id.strip_prefix("i-")?.parse().ok()
+}
+
+fn ip(address: Address) -> String {
+    format!("10.0.0.{address}")
+}
+
+fn peer(address: Address) -> MemberUrl {
+    MemberUrl::new(Scheme::Http, &ip(address), 2380)
+}
+
+fn client(address: Address) -> MemberUrl {
+    MemberUrl::new(Scheme::Http, &ip(address), 2379)
+}
+
+fn address_of(url: &MemberUrl) -> Address {
+    url.host().rsplit('.').next().and_then(|octet| octet.parse().ok()).expect("all URLs are the model's own")
+}
+
+fn addresses(address: Address) -> Addresses {
+    Addresses { ipv4: ip(address).parse().ok(), ipv6: None, dns_name: None }
+}
+
+/// The cluster's id from its founders' addresses, as etcd's is their hash.
+fn cluster_id(founders: &[Address]) -> ClusterId {
+    ClusterId(founders.iter().fold(0, |bits, address| bits | 1 << address))
+}
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
+}
+
+fn observation(sight: &Sight) -> Observation {
+    let (group, ec2) = cloud(sight);
+    let me = Identity {
+        instance: id(sight.me),
+        region: "eu-west-1".into(),
+        zone: "eu-west-1a".into(),
+        addresses: addresses(sight.address),
+        vpc_ranges: vec!["10.0.0.0/16".into()],
+        target_lifecycle_state: None,
+    };
+    let mut probes: Vec<Probe> = sight.answers.iter().map(|(a, answer)| probe(sight, *a, answer)).collect();
+    probes.sort_by(|a, b| a.url.cmp(&b.url));
+    let own_data = match &sight.data {
+        Data::Empty => OwnData::Empty,
+        Data::Backend => OwnData::NoLog,
+        Data::Log { cluster, member, led, founders } => OwnData::Log {
+            cluster_id: cluster_id(cluster),
+            member_id: member_id(*member),
+            had_leader: *led,
+            founders: founders.iter().map(founder_entry).collect(),
+        },
+    };
+    let before = sight.before.as_ref().map(|before| spell_before(sight, before));
+    Observation { at: now(), me: Seen::Yes(me), own_data, group, ec2, probes, before }
+}
+
+fn founder_entry(row: &Row) -> FounderEntry {
+    let listed = listed(row);
+    FounderEntry { name: listed.name, peer_urls: listed.peer_urls.iter().map(ToString::to_string).collect() }
+}
+
+fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
+    let Some(aws) = &sight.aws else {
+        let blind = Blind { kind: BlindKind::Unreachable, why: "the model says so".into() };
+        return (Seen::No(blind.clone()), Seen::No(blind));
+    };
+    let lifecycle = |life: Life| match life {
+        Life::InService => Some("InService"),
+        Life::Leaving => Some("Terminating:Wait"),
+        Life::ShuttingDown => Some("Terminating"),
+        Life::Terminated | Life::Forgotten => None,
+    };
+    let instances = || (0..).zip(&aws.instances).map(|(n, instance): (Node, _)| (n, *instance));
+    let group = Group {
+        name: "etcd".into(),
+        arn: ARN.into(),
+        desired: aws.desired,
+        cluster_tag: aws.tag.as_ref().map(|founders| cluster_id(founders).to_string()),
+        instances: instances().filter_map(|(n, (life, ..))| Some((id(n), lifecycle(life)?.to_owned()))).collect(),
+        read_at: now(),
+    };
+    let mut asked: BTreeSet<InstanceId> = group.instances.keys().cloned().collect();
+    asked.insert(id(sight.me));
+    asked.extend(sight.before.iter().flat_map(|before| &before.asked).map(|n| id(*n)));
+    if let Data::Log { founders, .. } = &sight.data {
+        asked.extend(founders.iter().filter_map(|row| row.name).map(id));
+    }
+    let found = instances().filter(|(n, _)| asked.contains(&id(*n)));
+    let found = found.filter_map(|(n, (life, address, later))| {
+        let (state, addresses) = match life {
+            Life::InService | Life::Leaving => ("running", addresses(address)),
+            Life::ShuttingDown => ("shutting-down", addresses(address)),
+            Life::Terminated => ("terminated", Addresses::default()),
+            Life::Forgotten => return None,
+        };
+        let launched = now() - LATER * if later { 1 } else { 2 };
+        Some((id(n), Instance { state: state.into(), addresses, launched: Some(launched) }))
+    });
+    let found = found.collect();
+    (Seen::Yes(group), Seen::Yes(Ec2 { asked, found }))
+}
+
+fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
+    let aws = sight.aws.as_ref().expect("without AWS nobody is asked");
+    let holder = (0..).zip(&aws.instances).find(|(_, (life, held, _))| life.runs() && *held == address);
+    let instance = holder.map(|(n, _): (Node, _)| id(n));
+    let absent = |absence: Absence| (PeerAnswer::Absent(absence.clone()), Some(Err(absence)));
+    let (peer_answer, client) = match answer {
+        Answer::Silence => absent(Absence::NoAnswer(Duration::from_secs(1))),
+        Answer::Refused => absent(Absence::Refused),
+        Answer::Founding(_, None) => (PeerAnswer::Absent(Absence::NotEtcd("404".into())), Some(Err(Absence::Refused))),
+        Answer::Founding(who, Some(list)) => {
+            let founders = list.as_ref().map(|nodes| founders_text(sight, nodes));
+            (PeerAnswer::Founding(Statement { instance: id(*who), group: ARN.into(), founders }), None)
+        }
+        Answer::Etcd { .. } => etcd_answer(answer),
+    };
+    Probe { instance, url: peer(address), peer: peer_answer, client }
+}
+
+/// An initial cluster as founders render it; each instance has its address for life.
+fn founders_text(sight: &Sight, nodes: &[Node]) -> String {
+    let instance = |n: Node| sight.aws.as_ref().and_then(|aws| aws.instances.get(usize::from(n)));
+    // Whom AWS does not show to this node, it has in no list of its own: any other address makes the texts differ.
+    let address = |n: Node| instance(n).map_or(u8::MAX, |(_, address, _)| *address);
+    render_initial_cluster(&nodes.iter().map(|n| (id(*n).to_string(), peer(address(*n)))).collect::<Vec<_>>())
+}
+
+fn etcd_answer(answer: &Answer) -> (PeerAnswer, Option<Result<ClientView, Absence>>) {
+    let Answer::Etcd { cluster, member, list, led, learner, leader } = answer else { unreachable!("the caller knows") };
+    let members: Vec<Listed> = list.iter().map(listed).collect();
+    let version = "3.6.16".to_owned();
+    let quorum_list = if *leader && !learner {
+        Seen::Yes(members.clone())
+    } else {
+        // A learner serves no list (E14).
+        Seen::No(Blind { kind: BlindKind::Unreachable, why: "no quorum".into() })
+    };
+    let cluster_id = cluster_id(cluster);
+    let client = ClientView {
+        cluster_id,
+        member_id: member_id(*member),
+        version: version.clone(),
+        leader: leader.then_some(MemberId(1)),
+        learner: *learner,
+        quorum_list,
+    };
+    let cluster_version = led.then(|| "3.6.0".to_owned());
+    let view = PeerView { cluster_id, members, server_version: version, cluster_version };
+    // A forming etcd's client port is silent, and not waited for (E17).
+    (PeerAnswer::Member(view), led.then_some(Ok(client)))
+}
+
+/// Zero is no id of etcd's.
+fn member_id(member: Member) -> MemberId {
+    MemberId(u64::from(member) + 1)
+}
+
+fn member(id: MemberId) -> Member {
+    u8::try_from(id.0 - 1).expect("all ids are the model's own")
+}
+
+fn listed(row: &Row) -> Listed {
+    Listed {
+        id: member_id(row.id),
+        name: row.name.map(|n| id(n).to_string()).unwrap_or_default(),
+        peer_urls: vec![peer(row.address)],
+        client_urls: if row.published { vec![client(row.address)] } else { Vec::new() },
+        learner: row.learner,
+    }
+}
+
+// ---------------------------------------------------------------- answers made finite
+
+fn nodes_of(initial_cluster: &str) -> Vec<Node> {
+    let names = initial_cluster.split(',').filter_map(|entry| entry.split('=').next());
+    names.filter_map(node).collect()
+}
+
+fn stood<T>(what: T, standing: Standing) -> Stood<T> {
+    let since = if standing.old { now() - MINUTE } else { now() };
+    Stood { what, since, read_at: now() - MINUTE, reads: 1 + u32::from(standing.twice) }
+}
+
+fn standing<T>(s: &Stood<T>, at: SystemTime) -> Standing {
+    Standing { twice: s.reads >= 2, old: at.duration_since(s.since).unwrap_or_default() >= Duration::from_secs(60) }
+}
+
+fn spell_before(sight: &Sight, before: &Before) -> etcd_bootstrap::model::Before {
+    etcd_bootstrap::model::Before {
+        founders: before.founders.as_ref().map(|(list, standing)| stood(founders_text(sight, list), *standing)),
+        suspects: before.suspects.iter().map(|(m, standing)| (member_id(*m), stood((), *standing))).collect(),
+        member_instances: before.asked.iter().map(|n| id(*n)).collect(),
+    }
+}
+
+fn before(before: &etcd_bootstrap::model::Before, at: SystemTime) -> Before {
+    Before {
+        founders: before.founders.as_ref().map(|s| (nodes_of(&s.what), standing(s, at))),
+        suspects: before.suspects.iter().map(|(id, s)| (member(*id), standing(s, at))).collect(),
+        asked: before.member_instances.iter().filter_map(|id| node(id.as_str())).collect(),
+    }
+}
+
+fn act(decision: &Decision) -> Act {
+    match &decision.action {
+        Action::Wait => Act::Wait,
+        Action::Refuse => Act::Refuse { for_good: decision.reason.exit() == Exit::Person },
+        Action::Remove { member: gone, via } => Act::Remove { member: member(*gone), via: address_of(via) },
+        Action::Add { as_learner, via, .. } => Act::Add { learner: *as_learner, via: address_of(via) },
+        Action::SetDataAside => Act::SetAside,
+        Action::Start(start) => Act::Start {
+            new: start.state == ClusterState::New,
+            list: start.initial_cluster.iter().map(|(name, url)| (node(name), address_of(url))).collect(),
+        },
+        Action::Follow { .. } => unreachable!("consumers are not part of the model"),
+    }
+}
+
+fn name(action: &Action) -> &'static str {
+    match action {
+        Action::Wait => "wait",
+        Action::Refuse => "refuse",
+        Action::Remove { .. } => "remove",
+        Action::Add { .. } => "add",
+        Action::SetDataAside => "set-data-aside",
+        Action::Start(start) if start.state == ClusterState::New => "start-new",
+        Action::Start(_) => "start-existing",
+        Action::Follow { .. } => "follow",
+    }
+}

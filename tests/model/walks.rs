@@ -1,0 +1,92 @@
+//! Random walks where there are too many states to visit all: five and seven nodes, and everything goes wrong.
+
+use super::etcd::Strict;
+use super::world::{Event, Left, World};
+use super::{Scenario, properties};
+
+/// Steps of all walks together; `make model STEPS=...` takes more.
+const STEPS: u64 = 100_000;
+/// A walk is long enough for all that may go wrong in it.
+const WALK: u64 = 400;
+
+#[test]
+fn random_walks_of_five_and_seven_nodes() {
+    let steps = std::env::var("STEPS").map_or(STEPS, |steps| steps.parse().expect("STEPS is a number"));
+    let mut sometimes = [false; 4];
+    for seed in 0..steps / WALK {
+        let walk = Walk::new(seed).run();
+        sometimes = std::array::from_fn(|i| sometimes[i] || walk[i]);
+    }
+    assert_eq!(sometimes, [true; 4], "some of it never comes about");
+}
+
+struct Walk {
+    rng: fastrand::Rng,
+    seed: u64,
+    scenario: Scenario,
+}
+
+impl Walk {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let left = Left {
+            reboots: rng.u8(..4),
+            wipes: rng.u8(..3),
+            log_losses: rng.u8(..2),
+            terminations: rng.u8(..5),
+            forgotten: rng.u8(..3),
+            cuts: rng.u8(..4),
+            odd_reads: rng.u8(..4),
+            scale_ins: rng.u8(..2),
+            scale_outs: rng.u8(..3),
+        };
+        let nodes = [5, 7][rng.usize(..2)];
+        let begin = match rng.u8(..3) {
+            0 => World::fresh(nodes, left),
+            1 => World::formed(nodes, nodes, rng.bool(), left),
+            _ => World::formed(nodes - 2, nodes, true, left),
+        };
+        let scenario = Scenario::new(begin).rules(|rules| {
+            rules.addresses_are_reused = rng.bool();
+            rules.leaves_slowly = rng.bool();
+            rules.tag = rng.bool();
+            rules.strict = [Strict::AllVoters, Strict::Quorum][rng.usize(..2)];
+        });
+        Self { rng, seed, scenario }
+    }
+
+    /// Walks on, and tells what came about.
+    fn run(mut self) -> [bool; 4] {
+        let mut world = self.scenario.begin.clone();
+        let mut past = Vec::new();
+        let mut sometimes = [false; 4];
+        for step in 0..WALK {
+            let event = self.choose(&world);
+            past.push(event.clone());
+            world = self.scenario.step(&world, &event);
+            let well = step % 8 != 0 || properties::ends_well(&self.scenario, &world);
+            assert!(
+                world.broken.is_none() && well,
+                "walk {}: {:?}, ends well: {well}, after {past:#?}\nfrom {:#?}\nto {world:#?}",
+                self.seed,
+                world.broken,
+                self.scenario.begin
+            );
+            let seen =
+                [properties::ALL_JOINED, properties::REPLACED, properties::WIPED_RETURNS, properties::LATE_FOUNDER];
+            sometimes = std::array::from_fn(|i| sometimes[i] || seen[i].1(&self.scenario, &world));
+        }
+        sometimes
+    }
+
+    /// Mostly nodes do what is theirs to do: faults are rare.
+    fn choose(&mut self, world: &World) -> Event {
+        let events = world.events(&self.scenario.rules);
+        let own = |event: &&Event| {
+            matches!(event, Event::Look(..) | Event::Carry(_) | Event::Publish(_) | Event::Promote(_) | Event::Tag(_))
+        };
+        let steps: Vec<&Event> = events.iter().filter(own).collect();
+        let pick: Vec<&Event> = if steps.is_empty() || self.rng.u8(..6) == 0 { events.iter().collect() } else { steps };
+        pick[self.rng.usize(..pick.len())].clone()
+    }
+}
