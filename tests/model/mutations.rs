@@ -224,7 +224,7 @@ const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         begin: || World::fresh(3, Left { terminations: 2, odd_reads: 1, scale_outs: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("L1", 6),
+        breaks: ("L1", 8),
     },
     Mutation {
         name: "a forming cluster is not seen",
