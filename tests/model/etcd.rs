@@ -327,7 +327,7 @@ fn changed(world: &World, part: &Quorate, speaker: Node, change: Change, strict:
             let rest = list.iter().filter(|row| !row.learner).count();
             let active =
                 members(world, part.cluster).any(|(n, log, _)| log.member == member && world.linked(speaker, n));
-            let enough = started(&list) >= quorum(rest) && (!active || connected - 1 >= quorum(rest));
+            let enough = started(&list) >= quorum(rest) && (!active || connected > quorum(rest));
             if list.is_empty() || (strict != Strict::Off && !row.learner && !enough) {
                 return None;
             }

@@ -152,6 +152,20 @@ const MUTATIONS: &[Mutation] = &[
         breaks: ("S1 no id", 3),
     },
     Mutation {
+        name: "an added member is resumed though it votes",
+        input: |o, _| {
+            let Seen::Yes(me) = o.me.clone() else { return };
+            each_member(o, |m| {
+                // The rule knows it by its vote.
+                m.learner |= m.name.is_empty() && m.peer_urls.iter().any(|url| me.addresses.hold(url));
+            });
+        },
+        output: AS_DECIDED,
+        begin: || World::formed(3, 4, true, Left { wipes: 1, ..Left::default() }),
+        rules: USUAL,
+        breaks: ("S1 no id", 8),
+    },
+    Mutation {
         name: "a backend without its log is no data",
         input: |o, _| {
             if o.own_data == OwnData::NoLog {
