@@ -49,7 +49,6 @@ boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, a
 	@tests/tools/install etcd config boot
 	cargo run --example boot
 
-# make model STEPS=100000000 walks for hours.
 STEPS := 10000000
 model: ## random walks through the model of tests/model, longer than in the tests
 	STEPS=$(STEPS) cargo test --test tests -- --nocapture random_walks

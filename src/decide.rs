@@ -26,7 +26,7 @@ const FOUNDER_TURN: Duration = Duration::from_millis(300);
 pub const FORGOTTEN_GRACE: Duration = Duration::from_secs(10);
 
 /// The same for a member that was added and never started, known by its address only. Longer, because the evidence is
-/// only that no instance of the group has that address: a group list that lags could lack a node that is about to start.
+/// only that no instance of the group has that address, and a group list that lags could lack a node about to start.
 pub const NEVER_STARTED_GRACE: Duration = Duration::from_secs(60);
 
 /// Founders of a first generation are launched by one scaling activity, within seconds. This must stay below the time
@@ -235,7 +235,8 @@ fn forbids_creation(o: &Observation, p: &Policy, group: &Group) -> Option<Reason
     }
 }
 
-/// The instances whose ports do speak and may be the tagged cluster, but not so that it could be understood: TLS, rights, or no etcd.
+/// The instances whose ports do speak and may be the tagged cluster, but not so that it could be understood: TLS,
+/// rights, or no etcd.
 fn unclear_answers(o: &Observation) -> Vec<String> {
     let unclear = o.probes.iter().filter(|probe| match &probe.peer {
         PeerAnswer::Absent(Absence::Tls(_) | Absence::Denied(_) | Absence::NotEtcd(_)) => true,
@@ -887,7 +888,8 @@ fn own_row<'a>(list: &'a [Member], me: &Identity) -> Option<&'a Member> {
 }
 
 /// Every member of a list as etcd wants it: learners and unstarted ones too (F18), one entry a URL (F19), a name of
-/// its own for each (F17: equal names merge; etcd does not compare names). The own entry keeps the list's form of the URL.
+/// its own for each (F17: equal names merge; etcd does not compare names). The own entry keeps the list's form of
+/// the URL.
 fn initial_cluster_of(list: &[Member], own: &Member, start: &mut Start) -> Vec<(String, MemberUrl)> {
     if let Some(url) = own.peer_urls.first() {
         start.peer_url = url.clone();

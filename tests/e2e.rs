@@ -388,8 +388,8 @@ pub async fn cluster_id(rig: &Rig, nodes: &[Node]) -> String {
     ids.pop().unwrap()
 }
 
-/// EC2 has forgotten the dead member, so its grace has to pass; the clock is set in the middle of it, as time services do
-/// at a first boot.
+/// EC2 has forgotten the dead member, so its grace has to pass; the clock is set in the middle of it, as a time service
+/// does at a first boot.
 #[tokio::test]
 async fn f36_a_clock_that_is_set_back_prolongs_no_grace() {
     let Some(etcd) = etcd_of("3.6") else { return };

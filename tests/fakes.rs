@@ -302,7 +302,7 @@ async fn an_agent_that_says_not_now_is_run_again_and_etcd_starts_after_it() {
     stand_in(&mut rig, &format!("{twice}{WRITE}"));
     let node = rig.launch_at(None, address).unwrap();
     node.boot();
-    node.wait_for(PATIENCE, |event| *event == Event::ReadyExited { code: 0 }).await.unwrap();
+    node.wait_for(PATIENCE, |event| *event == Event::EtcdReady).await.unwrap();
     assert_eq!(exit_codes(&node), [75, 75, 0]);
     assert!(rig.judge.is_healthy(node.address).await);
 

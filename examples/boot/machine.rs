@@ -41,8 +41,8 @@ pub const READY: &str = "etcd-bootstrap-ready.service";
 /// Runs systemd-nspawn in the cgroup of its first argument. With --keep-unit a reboot inside ends it with 133: it is
 /// started again.
 const POWER: &str = r#"
-    until (echo $BASHPID >"$0/cgroup.procs" && exec systemd-nspawn --quiet --boot --register=no --keep-unit --settings=no \
-        --link-journal=no --console=read-only --resolv-conf=off --timezone=off \
+    until (echo $BASHPID >"$0/cgroup.procs" && exec systemd-nspawn --quiet --boot --register=no --keep-unit \
+        --settings=no --link-journal=no --console=read-only --resolv-conf=off --timezone=off \
         --capability=CAP_NET_ADMIN "$@")
     do [ $? = 133 ] || exit; done"#;
 

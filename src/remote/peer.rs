@@ -43,15 +43,17 @@ pub async fn fetch_peer(client: &Client, url: &MemberUrl, own: Option<&Statement
         let version = version?;
         let decided = version.etcdcluster.filter(|v| !v.is_empty() && v != "not_decided");
         if decided.is_none() && founders_id(&members) != cluster_id {
-            return Err(not_etcd("its member list is not that of a cluster being founded: it still reads its log, or waits for its quorum"));
+            return Err(not_etcd(
+                "its member list is not that of a cluster being founded: it still reads its log, or waits for its quorum",
+            ));
         }
         Ok(PeerView { cluster_id, members, server_version: version.etcdserver, cluster_version: decided })
     });
     view.map_or_else(PeerAnswer::Absent, PeerAnswer::Member)
 }
 
-/// The id of a cluster that never changed: the hash of its founders' ids (membership/cluster.go:231, v3.7.1). An etcd up
-/// to 3.5 opens its peer port before it has read its log, and lists fewer members for a moment; whoever took that list
+/// The id of a cluster that never changed: the hash of its founders' ids (membership/cluster.go:231, v3.7.1). An etcd
+/// up to 3.5 opens its peer port before it has read its log, and lists fewer members for a moment; whoever took that list
 /// over would found another cluster (F02).
 fn founders_id(members: &[Member]) -> ClusterId {
     let ids: BTreeSet<u64> = members.iter().map(|m| m.id.0).collect();

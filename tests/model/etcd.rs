@@ -1,4 +1,4 @@
-//! etcd's rules of membership, as far as agents can run into them; each with its source (etcd v3.7.1, facts.md 4.x) or
+//! etcd's rules of membership, as far as agents can run into them; each with its source (etcd v3.7.1) or
 //! its experiment (E..).
 //!
 //! A cluster is what its leader's side has committed. Members that the leader does not reach keep their last list.
@@ -33,7 +33,7 @@ pub struct Row {
     pub ran: bool,
 }
 
-/// etcd's strict reconfiguration check (facts.md 4.4).
+/// etcd's strict reconfiguration check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Strict {
     /// Before 3.5.30, 3.6.11: all voters must be connected for an add.
@@ -164,8 +164,8 @@ fn replicate(world: &mut World, part: &Quorate) {
     }
 }
 
-/// Peers answer a removed member 410, and it ends itself with exit code 0 (E5, rafthttp/http.go:405); systemd starts its
-/// unit again, the agent first.
+/// Peers answer a removed member 410, and it ends itself with exit code 0 (E5, rafthttp/http.go:405); systemd starts
+/// its unit again, the agent first.
 fn stop_removed(world: &mut World, part: &Quorate) {
     for n in 0..u8::try_from(world.nodes.len()).expect("few nodes") {
         let machine = world.machine(n);
@@ -197,7 +197,7 @@ pub fn start(world: &mut World, n: Node, new: bool, list: &[(Option<Node>, Addre
     settle(world);
 }
 
-/// `new` (facts.md 4.2, bootstrap.go:351-386).
+/// `new` (bootstrap.go:351-386).
 fn found(world: &mut World, n: Node, list: &[(Option<Node>, Address)]) -> bool {
     let own = world.machine(n).address;
     let mut founders: Founders = list.iter().map(|(_, address)| *address).collect();
@@ -246,7 +246,7 @@ fn is_bootstrapped(world: &World, n: Node, cluster: usize) -> bool {
     })
 }
 
-/// `existing` (facts.md 4.1, bootstrap.go:319-349): the first listed peer that answers gives its local list, and that
+/// `existing` (bootstrap.go:319-349): the first listed peer that answers gives its local list, and that
 /// must be the own one by URLs.
 fn join(world: &mut World, n: Node, list: &[(Option<Node>, Address)]) -> bool {
     let own = world.machine(n).address;

@@ -73,7 +73,7 @@ fn is_voter(world: &World, n: Node) -> bool {
     member.and_then(|(c, id)| world.clusters[c].row(id)).is_some_and(|row| row.published && !row.learner)
 }
 
-/// Whether the agents owe it to this world that all ends well: no cluster exists yet, or a majority of its voters lives.
+/// Whether the agents owe it to this world that all ends well: there is no cluster yet, or most of its voters live.
 fn is_owed(world: &World) -> bool {
     let mut formed = (0..world.clusters.len()).filter(|c| world.clusters[*c].formed);
     let Some(cluster) = formed.next() else { return world.tag.is_none() };
@@ -99,8 +99,8 @@ fn nobody_else_is(world: &World) -> bool {
     world.formed_cluster().is_some_and(|cluster| world.clusters[cluster].list.len() == world.desired)
 }
 
-/// Runs the agents fairly after the last fault. Only a node that joins removes the dead (ARCHITECTURE.md, F74), so where
-/// dead members are all that is left to do, one more instance is launched.
+/// Runs the agents fairly after the last fault. Only a node that joins removes the dead (ARCHITECTURE.md, F74), so
+/// where dead members are all that is left to do, one more instance is launched.
 pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
     let mut now = without_faults(scenario, world);
     if now.broken.is_some() || !is_owed(&now) {

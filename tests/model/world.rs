@@ -9,8 +9,8 @@ use super::etcd::{self, Cluster, Row};
 pub type Node = u8;
 /// An address by its last octet.
 pub type Address = u8;
-/// A member's id: a founder's is its address, as etcd derives it from the URLs (facts.md 4.2, member.go:63); the others'
-/// are counted from [`etcd::FIRST_ADDED`].
+/// A member's id: a founder's is its address, as etcd derives it from the URLs (membership/member.go:63); the others' are
+/// counted from [`etcd::FIRST_ADDED`].
 pub type Member = u8;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
