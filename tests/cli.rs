@@ -19,6 +19,7 @@ use crate::support::http::{self, Answer, Request};
 use crate::support::imds::{self, CREDENTIALS, IDENTITY};
 use crate::support::node::{Event, Node, Run};
 use crate::support::rig::Rig;
+use crate::support::tls::{Authority, TlsFiles};
 
 const GROUP: &str = "etcd-a";
 
@@ -349,23 +350,24 @@ async fn f61_silent_peers_cost_one_deadline_and_are_named() {
 async fn f79_certificates_that_cannot_be_used_are_found_before_anything_is_asked() {
     let (rig, node) = alone();
     let dir = rig.directory.path();
-    let ca = Authority::new(dir);
-    let (cert, key) = ca.issue("node", &node.address.to_string(), 2099);
-    let (_, other_key) = ca.issue("other", &node.address.to_string(), 2099);
+    let good = Authority::new().write(dir, &[&node.address.to_string()]).unwrap();
+    let other_dir = dir.join("other");
+    fs::create_dir(&other_dir).unwrap();
+    let other = Authority::new().write(&other_dir, &[&node.address.to_string()]).unwrap();
     let (garbage, missing) = (dir.join("garbage.pem"), dir.join("missing.pem"));
     fs::write(&garbage, "no PEM").unwrap();
-    let cases: [(&Path, &Path, &Path, &Path); 7] = [
-        (&missing, &cert, &key, &missing),
-        (&garbage, &cert, &key, &garbage),
-        (&ca.file, &missing, &key, &missing),
-        (&ca.file, &garbage, &key, &garbage),
-        (&ca.file, &cert, &missing, &missing),
-        (&ca.file, &cert, &garbage, &garbage),
-        (&ca.file, &cert, &other_key, &other_key),
+    let cases = [
+        (TlsFiles { ca: missing.clone(), ..good.clone() }, &missing),
+        (TlsFiles { ca: garbage.clone(), ..good.clone() }, &garbage),
+        (TlsFiles { cert: missing.clone(), ..good.clone() }, &missing),
+        (TlsFiles { cert: garbage.clone(), ..good.clone() }, &garbage),
+        (TlsFiles { key: missing.clone(), ..good.clone() }, &missing),
+        (TlsFiles { key: garbage.clone(), ..good.clone() }, &garbage),
+        (TlsFiles { key: other.key.clone(), ..good }, &other.key),
     ];
-    for (ca, cert, key, named) in cases {
+    for (files, named) in cases {
         for port in ["", "peer-"] {
-            let arguments = tls_options(port, ca, cert, key);
+            let arguments = tls_options(port, &files);
             refuses(&node, &as_str(&arguments), 78, &[&named.display().to_string()]).await;
         }
     }
@@ -376,11 +378,12 @@ async fn f79_certificates_that_cannot_be_used_are_found_before_anything_is_asked
 async fn f80_a_certificate_that_the_others_refuse_keeps_the_node_out_before_the_add() {
     let mut rig = rig();
     rig.group(GROUP, 1);
-    let ca = Authority::new(rig.directory.path());
+    let ca = Authority::new();
     rig.setup.schemes = ("http", "https");
     let address = rig.fresh_address();
-    let (cert, key) = ca.issue("member", &address.to_string(), 2099);
-    rig.setup.agent_arguments = tls_options("peer-", &ca.file, &cert, &key);
+    // etcd compares it with the address that a connection comes from too, which is 127.0.0.1 on every node here.
+    let files = ca.write(rig.directory.path(), &[&address.to_string(), "127.0.0.1"]).unwrap();
+    rig.setup.agent_arguments = files.options_of("peer-");
     let member = rig.launch_at(Some(GROUP), address).unwrap();
     member.boot();
     rig.judge.all_healthy(&[address], Duration::from_secs(60)).await.unwrap();
@@ -391,16 +394,16 @@ async fn f80_a_certificate_that_the_others_refuse_keeps_the_node_out_before_the_
     rig.setup.deadline = "2s".into();
     let node = rig.launch(Some(GROUP)).unwrap();
     let own = node.address.to_string();
+    let dir = rig.directory.path().join("joining");
+    fs::create_dir(&dir).unwrap();
     for (host, until, word) in
         [(own.as_str(), 2021, "expired"), ("127.0.0.99", 2099, "not valid for"), ("a.b", 2099, "not valid for")]
     {
-        let (cert, key) = ca.issue("node", host, until);
-        let arguments = tls_options("peer-", &ca.file, &cert, &key);
+        let arguments = tls_options("peer-", &ca.write_until(&dir, &[host, "127.0.0.1"], until).unwrap());
         refuses(&node, &as_str(&arguments), 78, &["own certificate", &own, word]).await;
         assert_eq!(client.member_list().await.unwrap().members().len(), 1);
     }
-    let (cert, key) = ca.issue("node", &own, 2099);
-    let arguments = tls_options("peer-", &ca.file, &cert, &key);
+    let arguments = tls_options("peer-", &ca.write(&dir, &[&own, "127.0.0.1"]).unwrap());
     let good = [&["--dry-run", "--output=json"], &as_str(&arguments)[..]].concat();
     let run = node.agent("run", &good).await.unwrap();
     assert_eq!(json(&run)["decision"], "add", "a good one lets it in: {}", run.stdout);
@@ -529,10 +532,9 @@ async fn f51_f52_a_node_with_data_starts_without_its_peers() {
 #[tokio::test]
 async fn f51_a_node_with_data_starts_with_an_expired_certificate_and_says_so() {
     let (rig, node) = with_data().await;
-    let ca = Authority::new(rig.directory.path());
-    let (cert, key) = ca.issue("node", &node.address.to_string(), 2021);
-    let mut arguments = tls_options("peer-", &ca.file, &cert, &key);
-    arguments.push("--etcd-peer-scheme=https".into());
+    let own = node.address.to_string();
+    let expired = Authority::new().write_until(rig.directory.path(), &[&own], 2021).unwrap();
+    let arguments = tls_options("peer-", &expired);
     let run = starts(&node, &as_str(&arguments)).await;
     assert!(run.stderr.lines().any(|l| l.starts_with('W') && l.contains("expired")), "{}", run.stderr);
 }
@@ -1115,42 +1117,10 @@ fn reply(status: u16, body: &str) -> Answer {
 }
 
 /// A certificate authority of a test's own.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    file: PathBuf,
-    dir: PathBuf,
-}
-
-impl Authority {
-    fn new(dir: &Path) -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let file = dir.join("ca.pem");
-        fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: rcgen::Issuer::new(params, key), file, dir: dir.to_owned() }
-    }
-
-    /// The files of a certificate for one host, valid until the end of a year, and of its key. It is for 127.0.0.1
-    /// too: etcd compares it with the address that a connection comes from, which is that one on every node here.
-    fn issue(&self, name: &str, host: &str, last_year: i32) -> (PathBuf, PathBuf) {
-        let mut params = rcgen::CertificateParams::new(vec![host.to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let files = (self.dir.join(format!("{name}.pem")), self.dir.join(format!("{name}.key")));
-        fs::write(&files.0, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        fs::write(&files.1, key.serialize_pem()).unwrap();
-        files
-    }
-}
-
-/// The options of one port, with its scheme; `port` is `peer-` or nothing.
-fn tls_options(port: &str, ca: &Path, cert: &Path, key: &Path) -> Vec<String> {
+/// The options of one port with TLS; `port` is `peer-` or nothing.
+fn tls_options(port: &str, files: &TlsFiles) -> Vec<String> {
     let scheme = if port.is_empty() { "--etcd-client-schema=https" } else { "--etcd-peer-scheme=https" };
-    let files = [("trusted-ca-file", ca), ("cert-file", cert), ("key-file", key)];
-    let files = files.map(|(option, file)| format!("--{port}{option}={}", file.display()));
-    [scheme.to_owned()].into_iter().chain(files).collect()
+    [vec![scheme.to_owned()], files.options_of(port)].concat()
 }
 
 fn as_str(arguments: &[String]) -> Vec<&str> {

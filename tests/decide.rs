@@ -24,6 +24,24 @@ const UNSAFE: &str = "3.5.23";
 
 // ---------------------------------------------------------------- words of the scenes
 
+/// What the program does with its default options, but by addresses.
+pub fn policy() -> Policy {
+    Policy {
+        role: Role::Member,
+        address_form: AddressForm::Addresses,
+        peer_scheme: Scheme::Http,
+        peer_port: 2380,
+        client_scheme: Scheme::Http,
+        client_port: 2379,
+        founding: Founding::Majority,
+        founding_grace: Duration::from_secs(60),
+        initial_cluster: InitialCluster::Auto,
+        join_as: JoinAs::Auto,
+        rejoin: false,
+        prune_foreign: false,
+    }
+}
+
 fn id(n: u64) -> InstanceId {
     InstanceId::new(format!("i-{n:08}"))
 }
@@ -162,20 +180,7 @@ impl Scene {
             probes: Vec::new(),
             before: None,
         };
-        let p = Policy {
-            role: Role::Member,
-            address_form: AddressForm::Addresses,
-            peer_scheme: Scheme::Http,
-            peer_port: 2380,
-            client_scheme: Scheme::Http,
-            client_port: 2379,
-            founding: Founding::Majority,
-            founding_grace: Duration::from_secs(60),
-            initial_cluster: InitialCluster::Auto,
-            join_as: JoinAs::Auto,
-            rejoin: false,
-            prune_foreign: false,
-        };
+        let p = policy();
         let scene = Self { o, p, version: SAFE.into() }.me(1);
         (1..=n).fold(scene, |s, n| s.instance(n, "InService", "running"))
     }
@@ -1704,7 +1709,8 @@ const SOMETIMES: &str = "\
     leaving two-clusters other-clusters-data removed-member address-taken data-unreadable denied \
     not-the-tagged-cluster no-own-address";
 
-fn kind(action: &Action) -> &'static str {
+/// An action by its name, with the two starts told apart.
+pub fn kind(action: &Action) -> &'static str {
     match action {
         Action::Wait => "wait",
         Action::Refuse => "refuse",

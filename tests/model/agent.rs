@@ -12,6 +12,8 @@ use etcd_bootstrap::model::{
 };
 use etcd_bootstrap::reason::Exit;
 
+use crate::decide::kind;
+
 use super::etcd::{self, Change, FIRST_ADDED, Row, Strict};
 use super::mutations::Mutation;
 use super::world::{
@@ -249,7 +251,7 @@ pub fn think(sight: &Sight, policy: &Policy, mutation: Option<&Mutation>) -> Out
     let listens = matches!(sight.data, Data::Empty | Data::Backend);
     let said = listens.then(|| statement(&o, policy).map(|said| said.founders.map(|list| nodes_of(&list))));
     let memory = Memory { before: before(&remember(&o, policy), o.at), said };
-    Outcome { act: act(&decision), said: format!("{} {}", name(&decision.action), decision.reason.code()), memory }
+    Outcome { act: act(&decision), said: format!("{} {}", kind(&decision.action), decision.reason.code()), memory }
 }
 
 pub fn id(n: Node) -> InstanceId {
@@ -475,18 +477,5 @@ fn act(decision: &Decision) -> Act {
             list: start.initial_cluster.iter().map(|(name, url)| (node(name), address_of(url))).collect(),
         },
         Action::Follow { .. } => unreachable!("consumers are not part of the model"),
-    }
-}
-
-fn name(action: &Action) -> &'static str {
-    match action {
-        Action::Wait => "wait",
-        Action::Refuse => "refuse",
-        Action::Remove { .. } => "remove",
-        Action::Add { .. } => "add",
-        Action::SetDataAside => "set-data-aside",
-        Action::Start(start) if start.state == ClusterState::New => "start-new",
-        Action::Start(_) => "start-existing",
-        Action::Follow { .. } => "follow",
     }
 }

@@ -14,9 +14,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, RwLock};
-use std::time::Duration;
 
-use etcd_bootstrap::model::{AddressForm, Founding, InitialCluster, JoinAs, Policy, Role, Scheme};
+use etcd_bootstrap::model::Policy;
 use stateright::{Checker, Model, Path, Property};
 
 mod agent;
@@ -26,6 +25,7 @@ mod properties;
 mod walks;
 mod world;
 
+use crate::decide::policy;
 use agent::{Outcome, Sight};
 use etcd::Strict;
 use mutations::Mutation;
@@ -125,23 +125,6 @@ fn tell(scenario: &Scenario, path: Path<World, Event>) -> String {
         }
     }
     lines.join("\n")
-}
-
-fn policy() -> Policy {
-    Policy {
-        role: Role::Member,
-        address_form: AddressForm::Addresses,
-        peer_scheme: Scheme::Http,
-        peer_port: 2380,
-        client_scheme: Scheme::Http,
-        client_port: 2379,
-        founding: Founding::Majority,
-        founding_grace: Duration::from_secs(60),
-        initial_cluster: InitialCluster::Auto,
-        join_as: JoinAs::Auto,
-        rejoin: false,
-        prune_foreign: false,
-    }
 }
 
 impl Model for Scenario {

@@ -19,14 +19,25 @@ impl Authority {
         Self { certificate, issuer: rcgen::Issuer::new(parameters, key) }
     }
 
-    /// A certificate for all these addresses, for servers and clients, with its key and the authority's own.
+    /// A certificate for all these addresses, for servers and clients, with its key and the authority's own: `ca.pem`,
+    /// `node.pem` and `node-key.pem`.
     ///
     /// # Errors
     /// When the files cannot be written.
     pub fn write(&self, dir: &Path, names: &[&str]) -> io::Result<TlsFiles> {
+        self.write_until(dir, names, 2099)
+    }
+
+    /// The same, valid until the end of a year.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn write_until(&self, dir: &Path, names: &[&str], last_year: i32) -> io::Result<TlsFiles> {
         let key = new_key();
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let parameters = rcgen::CertificateParams::new(names).expect("the names are addresses");
+        let mut parameters = rcgen::CertificateParams::new(names).expect("the names are addresses");
+        parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(last_year, 12, 31);
         let certificate = parameters.signed_by(&key, &self.issuer).expect("the authority signs");
         let files = TlsFiles { ca: dir.join("ca.pem"), cert: dir.join("node.pem"), key: dir.join("node-key.pem") };
         fs::write(&files.ca, &self.certificate)?;
@@ -40,6 +51,7 @@ fn new_key() -> rcgen::KeyPair {
     rcgen::KeyPair::generate().expect("ring makes keys")
 }
 
+#[derive(Clone)]
 pub struct TlsFiles {
     pub ca: PathBuf,
     pub cert: PathBuf,
@@ -49,11 +61,14 @@ pub struct TlsFiles {
 impl TlsFiles {
     /// The same files for both ports, under etcd's names.
     pub fn options(&self) -> Vec<String> {
-        let of = |port: &str| {
-            [("trusted-ca-file", &self.ca), ("cert-file", &self.cert), ("key-file", &self.key)]
-                .map(|(name, path)| format!("--{port}{name}={}", path.display()))
-        };
-        of("").into_iter().chain(of("peer-")).collect()
+        [self.options_of(""), self.options_of("peer-")].concat()
+    }
+
+    /// The options of one port: `peer-`, or nothing for the client port.
+    pub fn options_of(&self, port: &str) -> Vec<String> {
+        [("trusted-ca-file", &self.ca), ("cert-file", &self.cert), ("key-file", &self.key)]
+            .map(|(name, path)| format!("--{port}{name}={}", path.display()))
+            .into()
     }
 
     /// A judge that shows the certificate.
