@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::disk;
 use crate::model::{
     Absence, Before, Blind, BlindKind, ClientView, Ec2, Group, Identity, Instance, InstanceId, Member, MemberUrl,
-    Observation, OwnData, PeerAnswer, Policy, Probe, Role, Seen, Statement,
+    Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Role, Seen, Statement,
 };
 use crate::remote::{aws, etcd, imds, peer};
 use crate::tls::Tls;
@@ -258,8 +258,8 @@ impl Observer {
 }
 
 impl Ports {
-    /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of a
-    /// forming etcd accepts and says nothing (E17).
+    /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of an etcd
+    /// accepts and says nothing before it has published itself (E17; embed/serve.go:136, v3.7.1).
     async fn probe(&self, instance: Option<InstanceId>, url: MemberUrl, said: Option<Statement>) -> Probe {
         let client_url = self.policy.client_url_beside(&url);
         let client = etcd::fetch_client_view(self.client_tls.as_deref(), &client_url);
@@ -280,8 +280,10 @@ impl Ports {
         };
         let client = match (&peer, early) {
             (PeerAnswer::Founding(_), _) => None,
-            (PeerAnswer::Member(view), None) if view.cluster_version.is_none() => None,
             (PeerAnswer::Member(_) | PeerAnswer::Absent(_), Some(view)) => Some(view),
+            (PeerAnswer::Member(view), None) if view.cluster_version.is_none() || is_unpublished(view, &url) => None,
+            // An etcd that starts, as a rule; and whoever it is, no rule asks more of a port that speaks.
+            (PeerAnswer::Absent(Absence::NotEtcd(_)), None) => None,
             (PeerAnswer::Member(_) | PeerAnswer::Absent(_), None) => Some(client.await),
         };
         Probe { instance, url, peer, client }
@@ -298,6 +300,11 @@ fn targets(policy: &Policy, group: &Seen<Group>, ec2: &Seen<Ec2>) -> Vec<(Option
             Some((Some(id.clone()), policy.peer_url(&instance.addresses)?))
         })
         .collect()
+}
+
+/// Whether the etcd at this peer URL lists itself as not published.
+fn is_unpublished(view: &PeerView, url: &MemberUrl) -> bool {
+    view.members.iter().any(|m| m.peer_urls.contains(url) && !m.published())
 }
 
 fn is_terminated(instance: &Instance) -> bool {

@@ -344,6 +344,31 @@ async fn f61_silent_peers_cost_one_deadline_and_are_named() {
     refuses(&nodes[0], &["--deadline=8s"], 75, &[&nodes[1].instance, "no answer within"]).await;
 }
 
+/// Its client port accepts and says nothing until then, for 7 s at times.
+#[tokio::test]
+async fn the_client_port_of_an_etcd_that_is_not_published_yet_is_not_waited_for() {
+    let (_rig, nodes) = group_of(2);
+    let _silent = TcpListener::bind((nodes[1].address, 2379)).unwrap();
+    for (client_urls, awaited) in [("", false), ("http://10.0.0.1:2379", true)] {
+        let list = format!(
+            "[{{\"id\":1,\"peerURLs\":[\"http://{}:2380\"],\"clientURLs\":[{client_urls:?}]}}]",
+            nodes[1].address
+        );
+        let list = list.replace("[\"\"]", "[]");
+        let peer = Peer::start(nodes[1].address, Duration::ZERO, move |path| match path {
+            "/version" => version(),
+            "/members" => reply(200, &list),
+            _ => reply(404, ""),
+        });
+        refuses(&nodes[0], &["--deadline=4s"], 75, &["no quorum"]).await;
+        let record = fs::read(nodes[0].environment_file().with_extension("observation.json")).unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let probe = &record["observation"]["probes"][0];
+        assert_eq!(!probe["client"].is_null(), awaited, "{probe}");
+        peer.stop().await;
+    }
+}
+
 // ---------------------------------------------------------------- certificates
 
 #[tokio::test]
@@ -1116,7 +1141,6 @@ fn reply(status: u16, body: &str) -> Answer {
     Answer::Reply { status, content_type: "application/json", headers, body: body.to_owned().into() }
 }
 
-/// A certificate authority of a test's own.
 /// The options of one port with TLS; `port` is `peer-` or nothing.
 fn tls_options(port: &str, files: &TlsFiles) -> Vec<String> {
     let scheme = if port.is_empty() { "--etcd-client-schema=https" } else { "--etcd-peer-scheme=https" };
