@@ -430,7 +430,8 @@ impl Plan<'_> {
                 Verdict::Me | Verdict::Alive(_) | Verdict::Unknown(_) | Verdict::Foreign(_) => None,
             })
             .collect();
-        dead.sort_by_key(|(m, _)| (!m.learner, m.published(), self.cluster.hears(m), m.id));
+        let answers = |m: &Member| self.cluster.views.iter().any(|(url, _)| m.peer_urls.contains(url));
+        dead.sort_by_key(|(m, _)| (!m.learner, m.published(), answers(m), m.id));
         dead.into_iter().next()
     }
 
@@ -447,8 +448,7 @@ impl Plan<'_> {
         if let Some(m) = self.list.iter().find(unknown) {
             return Some(Reason::SecondRead { what: format!("what becomes of member {m}") });
         }
-        // A voter that answers has started, though its etcd may publish itself as late as 7 s after that.
-        if let Some(other) = self.list.iter().find(|m| !m.published() && !self.cluster.hears(m)) {
+        if let Some(other) = self.list.iter().find(|m| !m.published()) {
             return Some(Reason::OtherJoining { member: other.to_string() });
         }
         let learner = self.list.iter().find(|m| m.learner);
@@ -488,8 +488,9 @@ impl Plan<'_> {
 
     /// Published voters whose etcd answered as a member of this cluster, without the given one.
     fn reachable_voters(&self, without: Option<MemberId>) -> usize {
+        let answers = |m: &&Member| self.cluster.views.iter().any(|(url, _)| m.peer_urls.contains(url));
         let voters = self.list.iter().filter(|m| m.published() && !m.learner && Some(m.id) != without);
-        voters.filter(|m| self.cluster.hears(m)).count()
+        voters.filter(answers).count()
     }
 
     fn prefers_learners(&self) -> bool {
@@ -768,11 +769,6 @@ impl<'a> Cluster<'a> {
 
     fn serving(&self) -> impl Iterator<Item = (&'a MemberUrl, &'a ClientView)> {
         self.clients.iter().filter_map(|(url, view)| Some((*url, view.as_ref().ok()?)))
-    }
-
-    /// Whether a member's etcd answered as one of this cluster.
-    fn hears(&self, member: &Member) -> bool {
-        self.views.iter().any(|(url, _)| member.peer_urls.contains(url))
     }
 
     /// The client URL of a voter to talk to about others: one that a quorum listens to and not the one in question.
