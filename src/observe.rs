@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_autoscaling::config::SharedHttpClient;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::disk;
@@ -21,6 +22,10 @@ use crate::tls::Tls;
 
 /// A node with data waits this long for AWS in all, then starts without (F51).
 const CLOUD_TIMEOUT_WITH_DATA: Duration = Duration::from_secs(5);
+
+/// Two members that confirmed the list can tell all there is to tell, whichever of them is to be removed. The other
+/// client ports get this much longer: that of an etcd that has joined just now may be silent for 7 s.
+const TIME_FOR_A_THIRD: Duration = Duration::from_millis(200);
 
 /// Whether a pass asks AWS again or works with the last reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,9 +254,10 @@ impl Observer {
 
     async fn probe_all(&self, targets: Vec<(Option<InstanceId>, MemberUrl)>, said: Option<&Statement>) -> Vec<Probe> {
         let mut probes = JoinSet::new();
+        let confirmed = Arc::new(watch::Sender::new(0));
         for (instance, url) in targets {
-            let (ports, said) = (self.ports.clone(), said.cloned());
-            probes.spawn(async move { ports.probe(instance, url, said).await });
+            let (ports, said, confirmed) = (self.ports.clone(), said.cloned(), confirmed.clone());
+            probes.spawn(async move { ports.probe(instance, url, said, &confirmed).await });
         }
         probes.join_all().await
     }
@@ -260,9 +266,23 @@ impl Observer {
 impl Ports {
     /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of an etcd
     /// accepts and says nothing before it has published itself (E17; embed/serve.go:136, v3.7.1).
-    async fn probe(&self, instance: Option<InstanceId>, url: MemberUrl, said: Option<Statement>) -> Probe {
+    ///
+    /// `confirmed` counts the members that have told a list which a quorum stands behind.
+    async fn probe(
+        &self,
+        instance: Option<InstanceId>,
+        url: MemberUrl,
+        said: Option<Statement>,
+        confirmed: &watch::Sender<usize>,
+    ) -> Probe {
         let client_url = self.policy.client_url_beside(&url);
-        let client = etcd::fetch_client_view(self.client_tls.as_deref(), &client_url);
+        let client = async {
+            let view = etcd::fetch_client_view(self.client_tls.as_deref(), &client_url).await;
+            if view.as_ref().is_ok_and(|view| view.quorum_list.ok().is_some()) {
+                confirmed.send_modify(|count| *count += 1);
+            }
+            view
+        };
         if self.policy.role == Role::Consumer {
             let client = Some(client.await);
             return Probe { instance, url: client_url, peer: PeerAnswer::Absent(Absence::NotAsked), client };
@@ -284,10 +304,21 @@ impl Ports {
             (PeerAnswer::Member(view), None) if view.cluster_version.is_none() || is_unpublished(view, &url) => None,
             // An etcd that starts, as a rule; and whoever it is, no rule asks more of a port that speaks.
             (PeerAnswer::Absent(Absence::NotEtcd(_)), None) => None,
-            (PeerAnswer::Member(_) | PeerAnswer::Absent(_), None) => Some(client.await),
+            (PeerAnswer::Member(_), None) => Some(tokio::select! {
+                view = client => view,
+                () = enough(confirmed) => Err(Absence::NoAnswer(TIME_FOR_A_THIRD)),
+            }),
+            (PeerAnswer::Absent(_), None) => Some(client.await),
         };
         Probe { instance, url, peer, client }
     }
+}
+
+/// Waits until nothing more is worth waiting for.
+async fn enough(confirmed: &watch::Sender<usize>) {
+    // It fails when the counter is gone, and it is borrowed here.
+    let _ = confirmed.subscribe().wait_for(|count| *count >= 2).await;
+    tokio::time::sleep(TIME_FOR_A_THIRD).await;
 }
 
 /// The group's instances that can have an etcd.

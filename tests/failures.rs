@@ -442,6 +442,30 @@ async fn f36_f67_a_member_that_ec2_has_forgotten_is_replaced() {
     assert!(asked.into_iter().any(|call| by_name(&call.parameters)), "one unknown id fails no other");
 }
 
+/// As that of an etcd that has joined just now and waits for the answer to its own publication.
+#[tokio::test]
+async fn f61_a_silent_client_port_is_not_waited_for_once_two_members_confirm_the_list() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let rig = rig(etcd);
+    rig.group(GROUP, 4);
+    let mut nodes = rig.launch_many(GROUP, 4).unwrap();
+    let joiner = nodes.remove(3);
+    let _silent = std::net::TcpListener::bind((nodes[2].address, 2379)).unwrap();
+    for node in &nodes {
+        let environment = environment_by_hand(node, &nodes);
+        let own_port = format!("LISTEN_CLIENT_URLS=http://{}:2379", nodes[2].address);
+        node.boot_by_hand(&environment.replace(&own_port, &own_port.replace("2379", "2399")));
+    }
+    rig.judge.all_healthy(&addresses(&nodes[..2]), PATIENCE).await.unwrap();
+    let run = agent(&joiner, &["--deadline=20s"]).await;
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let record = std::fs::read(joiner.environment_file().with_extension("observation.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let answers = record["observation"]["probes"].as_array().unwrap();
+    let silent: Vec<_> = answers.iter().filter_map(|probe| probe["client"]["Err"]["no-answer"].as_object()).collect();
+    assert!(silent.len() == 1 && silent[0]["secs"] == 0, "{answers:?}");
+}
+
 #[tokio::test]
 async fn f45_a_member_from_elsewhere_stays() {
     let Some(etcd) = etcd_of("3.6") else { return };
