@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 
 use crate::disk;
 use crate::model::{
-    Absence, Before, Blind, BlindKind, ClientView, Ec2, Group, Identity, Instance, InstanceId, Member, MemberUrl,
-    Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Role, Seen, Statement,
+    Absence, Before, Blind, BlindKind, ClientView, Ec2, Group, Identity, Instance, InstanceId, Member, MemberId,
+    MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Role, Seen, Statement,
 };
 use crate::remote::{aws, etcd, imds, peer};
 use crate::tls::Tls;
@@ -254,7 +254,7 @@ impl Observer {
 
     async fn probe_all(&self, targets: Vec<(Option<InstanceId>, MemberUrl)>, said: Option<&Statement>) -> Vec<Probe> {
         let mut probes = JoinSet::new();
-        let confirmed = Arc::new(watch::Sender::new(0));
+        let confirmed = Arc::new(watch::Sender::default());
         for (instance, url) in targets {
             let (ports, said, confirmed) = (self.ports.clone(), said.cloned(), confirmed.clone());
             probes.spawn(async move { ports.probe(instance, url, said, &confirmed).await });
@@ -267,19 +267,19 @@ impl Ports {
     /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of an etcd
     /// accepts and says nothing before it has published itself (E17; embed/serve.go:136, v3.7.1).
     ///
-    /// `confirmed` counts the members that have told a list which a quorum stands behind.
+    /// `confirmed` holds the members that have told a list which a quorum stands behind; one may have several URLs.
     async fn probe(
         &self,
         instance: Option<InstanceId>,
         url: MemberUrl,
         said: Option<Statement>,
-        confirmed: &watch::Sender<usize>,
+        confirmed: &watch::Sender<BTreeSet<MemberId>>,
     ) -> Probe {
         let client_url = self.policy.client_url_beside(&url);
         let client = async {
             let view = etcd::fetch_client_view(self.client_tls.as_deref(), &client_url).await;
-            if view.as_ref().is_ok_and(|view| view.quorum_list.ok().is_some()) {
-                confirmed.send_modify(|count| *count += 1);
+            if let Ok(ClientView { member_id, quorum_list: Seen::Yes(_), .. }) = &view {
+                confirmed.send_if_modified(|members| members.insert(*member_id));
             }
             view
         };
@@ -315,9 +315,9 @@ impl Ports {
 }
 
 /// Waits until nothing more is worth waiting for.
-async fn enough(confirmed: &watch::Sender<usize>) {
-    // It fails when the counter is gone, and it is borrowed here.
-    let _ = confirmed.subscribe().wait_for(|count| *count >= 2).await;
+async fn enough(confirmed: &watch::Sender<BTreeSet<MemberId>>) {
+    // It fails when the sender is gone, and it is borrowed here.
+    let _ = confirmed.subscribe().wait_for(|members| members.len() >= 2).await;
     tokio::time::sleep(TIME_FOR_A_THIRD).await;
 }
 

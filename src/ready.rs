@@ -65,9 +65,9 @@ async fn until_voter(setup: &Setup, observer: &mut Observer, last: &mut (String,
 
 /// One look at the own member, and one promotion where it is still a learner.
 ///
-/// The peer port tells before the client port does. A joining etcd that gets a snapshot right after its start loses its
-/// first proposal to publish itself, and makes the next one 7 s later (5 s and two elections; server.go `publishV3`,
-/// v3.7.1). It can vote long before.
+/// The peer port tells before the client port does. A joining etcd that gets its own publication in a snapshot never
+/// sees the answer, and tries again 7 s later (5 s and two elections; server.go `publishV3`, v3.7.1). It can vote long
+/// before.
 async fn step(setup: &Setup, observer: &Observer, me: &Identity) -> Result<ClusterId, String> {
     let policy = setup.options.policy();
     let urls = policy.peer_url(&me.addresses).zip(policy.client_url(&me.addresses));

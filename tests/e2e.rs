@@ -388,6 +388,17 @@ pub async fn cluster_id(rig: &Rig, nodes: &[Node]) -> String {
     ids.pop().unwrap()
 }
 
+/// Forms a cluster of three and boots the successor of one whose instance EC2 has forgotten; returns that and the rest.
+pub async fn replace_a_forgotten_one(rig: &Rig) -> (Node, Vec<Node>) {
+    let mut nodes = form(rig, 3).await;
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    rig.cloud.change(|world| world.forget(&dead.instance));
+    nodes.push(rig.launch(Some(GROUP)).unwrap());
+    nodes[2].boot();
+    (dead, nodes)
+}
+
 /// EC2 has forgotten the dead member, so its grace has to pass; the clock is set in the middle of it, as a time service
 /// does at a first boot.
 #[tokio::test]
@@ -398,12 +409,7 @@ async fn f36_a_clock_that_is_set_back_prolongs_no_grace() {
         assert!(std::env::var_os("CI").is_none(), "{why}");
         return println!("{why}");
     }
-    let mut nodes = form(&rig, 3).await;
-    let dead = nodes.remove(0);
-    rig.terminate(&dead).await;
-    rig.cloud.change(|world| world.forget(&dead.instance));
-    nodes.push(rig.launch(Some(GROUP)).unwrap());
-    nodes[2].boot();
+    let (_, nodes) = replace_a_forgotten_one(&rig).await;
     let suspects = async || match nodes[2].log("agent.log").contains("what becomes of member") {
         true => Ok(()),
         false => Err("the member is not suspected yet".to_owned()),

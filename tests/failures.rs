@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use etcd_client::{Client, MemberAddOptions};
 
-use crate::e2e::{GROUP, PATIENCE, cluster_id, etcd_of, form, intact, on_every_etcd, put, rig, whole};
+use crate::e2e::{
+    GROUP, PATIENCE, cluster_id, etcd_of, form, intact, on_every_etcd, put, replace_a_forgotten_one, rig, whole,
+};
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::child::Signal;
 use crate::support::cloud::Ec2State;
@@ -426,12 +428,7 @@ async fn f83_one_node_reboots_in_any_phase(rig: Rig) {
 async fn f36_f67_a_member_that_ec2_has_forgotten_is_replaced() {
     let Some(etcd) = etcd_of("3.6") else { return };
     let rig = rig(etcd);
-    let mut nodes = form(&rig, 3).await;
-    let dead = nodes.remove(0);
-    rig.terminate(&dead).await;
-    rig.cloud.change(|world| world.forget(&dead.instance));
-    nodes.push(rig.launch(Some(GROUP)).unwrap());
-    nodes[2].boot();
+    let (dead, nodes) = replace_a_forgotten_one(&rig).await;
     whole(&rig, &nodes).await;
     let log = nodes[2].log("agent.log");
     assert!(log.contains("is unknown to EC2"), "{log}");

@@ -53,8 +53,8 @@ pub async fn fetch_peer(client: &Client, url: &MemberUrl, own: Option<&Statement
 }
 
 /// The id of a cluster that never changed: the hash of its founders' ids (membership/cluster.go:231, v3.7.1). An etcd
-/// up to 3.5 opens its peer port before it has read its log, and lists fewer members for a moment; whoever took that list
-/// over would found another cluster (F02).
+/// up to 3.5 opens its peer port before it has read its log, and lists fewer members for a moment; whoever took that
+/// list over would found another cluster (F02).
 fn founders_id(members: &[Member]) -> ClusterId {
     let ids: BTreeSet<u64> = members.iter().map(|m| m.id.0).collect();
     let bytes: Vec<u8> = ids.into_iter().flat_map(u64::to_be_bytes).collect();
