@@ -231,7 +231,7 @@ async fn f61_an_aws_that_hangs_costs_one_deadline_a_call() {
 async fn f61_a_deadline_in_the_middle_of_the_first_look_is_no_fault_of_configuration() {
     let scene = Scene::new().await;
     scene.rig.aws.inject_everywhere(&Fault::Hang, Often::Always);
-    // 78 would keep the unit from ever trying again.
+    // 78 says that a person must look.
     scene.refuses_with(&["--deadline=1s"], 69, &["deadline"]).await;
 }
 

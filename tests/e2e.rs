@@ -206,7 +206,7 @@ async fn f47_f48_a_removed_member_is_refused_and_may_rejoin(rig: Rig) {
     until(PATIENCE, async || client.member_remove(removed).await.map(|_| ()).map_err(|e| e.to_string())).await.unwrap();
     // Its etcd ends well (E5), the agent runs before the next start, and there is none.
     nodes[0].wait_for(PATIENCE, |event| *event == Event::EtcdExited { code: 0 }).await.unwrap();
-    nodes[0].wait_for(PATIENCE, |event| *event == Event::GaveUp("exit code 78".into())).await.unwrap();
+    nodes[0].wait_for(PATIENCE, |event| matches!(event, Event::AgentExited { code: 78, .. })).await.unwrap();
     nodes[0].shut_down().await;
 
     let before = nodes[0].environment();

@@ -2,9 +2,9 @@
 //! together as systemd ties them. What AWS thinks of the instance is in `cloud`.
 //!
 //! The rules of the shipped units that are followed here: the agent runs before every start of etcd,
-//! its automatic restarts included; etcd starts only after exit code 0; codes 64 and 78 end the
-//! attempts, any other code is tried again; etcd must tell that it is ready within its start timeout
-//! (the `sd_notify` protocol); the ready unit runs beside it.
+//! its automatic restarts included; etcd starts only after exit code 0, and after any other code the
+//! agent is run again; etcd must tell that it is ready within its start timeout (the `sd_notify`
+//! protocol); the ready unit runs beside it, and codes 64 and 78 end its attempts alone.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -100,7 +100,7 @@ pub enum Event {
         took: Duration,
         peak_rss: u64,
     },
-    /// The agent's exit code or its file says that etcd must not start, for good.
+    /// A program could not be run, or the agent's file could not be read: a fault of the test.
     GaveUp(String),
     EtcdStarted,
     /// etcd says that it is published and serves.
@@ -333,7 +333,7 @@ impl Node {
         lock(&self.machine.power).on
     }
 
-    /// Whether the agent or etcd has ended in a way that is not tried again.
+    /// Whether a program could not be run, or the agent's file could not be read.
     pub fn has_given_up(&self) -> bool {
         self.events().iter().any(|(_, event)| matches!(event, Event::GaveUp(_)))
     }
@@ -418,13 +418,12 @@ struct Power {
     running: Vec<Arc<Child>>,
 }
 
-/// The life of a machine that is on. It ends when the power does, or when the agent gives up.
+/// The life of a machine that is on. It ends when the power does, or when the agent cannot be run.
 async fn live(machine: Arc<Machine>) {
     loop {
         match machine.agent_turn().await {
             Ok(0) => machine.etcd_turn().await,
-            // RestartPreventExitStatus= of the agent's unit.
-            Ok(code @ (64 | 78)) => return machine.happens(Event::GaveUp(format!("exit code {code}"))),
+            // Restart=always of etcd's unit: a refusal is asked again too.
             Ok(_) => {}
             Err(error) => return machine.happens(Event::GaveUp(error.to_string())),
         }
@@ -478,6 +477,7 @@ impl Machine {
         }
         while let Ok((code, _, _)) = self.agent_to_its_end("ready", "ready.log").await {
             self.happens(Event::ReadyExited { code });
+            // RestartPreventExitStatus= of the ready unit.
             if matches!(code, 0 | 64 | 78) {
                 return;
             }
