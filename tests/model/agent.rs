@@ -10,7 +10,6 @@ use etcd_bootstrap::model::{
     Group, Identity, Instance, InstanceId, Member as Listed, MemberId, MemberUrl, Observation, OwnData, PeerAnswer,
     PeerView, Policy, Probe, Scheme, Seen, Standing as Stood, Statement, render_initial_cluster,
 };
-use etcd_bootstrap::reason::Exit;
 
 use crate::decide::kind;
 
@@ -72,8 +71,7 @@ pub fn look(world: &mut World, n: Node, read: Read, think: impl FnOnce(Sight) ->
     judge(world, n, &outcome.act);
     world.machine_mut(n).agent = match outcome.act {
         Act::Wait => Agent::Waiting(outcome.memory),
-        Act::Refuse { for_good: true } => Agent::Refused,
-        Act::Refuse { for_good: false } => Agent::Off,
+        Act::Refuse => Agent::Off,
         Act::SetAside => {
             world.machine_mut(n).disk = Disk::Empty;
             Agent::Waiting(outcome.memory)
@@ -87,7 +85,7 @@ pub fn carry_out(world: &mut World, n: Node, rules: &Rules) {
     let Agent::Decided(memory, act) = std::mem::replace(&mut world.machine_mut(n).agent, Agent::Off) else { return };
     world.machine_mut(n).agent = Agent::Waiting(memory);
     match act {
-        Act::Wait | Act::Refuse { .. } | Act::SetAside => {}
+        Act::Wait | Act::Refuse | Act::SetAside => {}
         Act::Remove { member, via } => {
             if lives(world, n, member) {
                 world.broken = Some(Broken::LiveMemberRemoved);
@@ -115,7 +113,7 @@ fn call(world: &mut World, n: Node, via: Address, change: Change, rules: &Rules)
 /// What must hold of a decision at the moment of its look, judged by the world as it is and not as it was seen.
 fn judge(world: &mut World, n: Node, act: &Act) {
     let broken = match act {
-        Act::Wait | Act::Refuse { .. } | Act::Start { .. } => None,
+        Act::Wait | Act::Refuse | Act::Start { .. } => None,
         Act::SetAside => world.machine(n).log().filter(|log| log.led).map(|_| Broken::DataSetAside),
         Act::Remove { member, via } => {
             let live = lives(world, n, *member).then_some(Broken::LiveMemberRemoved);
@@ -164,7 +162,7 @@ pub fn see(world: &World, n: Node, read: Read) -> Sight {
     let machine = world.machine(n);
     let before = match &machine.agent {
         Agent::Waiting(memory) | Agent::Decided(memory, _) => Some(memory.before.clone()),
-        Agent::Off | Agent::Refused => None,
+        Agent::Off => None,
     };
     let data = match &machine.disk {
         Disk::Empty => Data::Empty,
@@ -468,7 +466,7 @@ fn before(before: &etcd_bootstrap::model::Before, at: SystemTime) -> Before {
 fn act(decision: &Decision) -> Act {
     match &decision.action {
         Action::Wait => Act::Wait,
-        Action::Refuse => Act::Refuse { for_good: decision.reason.exit() == Exit::Person },
+        Action::Refuse => Act::Refuse,
         Action::Remove { member: gone, via } => Act::Remove { member: member(*gone), via: address_of(via) },
         Action::Add { as_learner, via, .. } => Act::Add { learner: *as_learner, via: address_of(via) },
         Action::SetDataAside => Act::SetAside,

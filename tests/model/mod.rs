@@ -157,7 +157,7 @@ fn three_founders_one_of_them_replaced() {
     Scenario::new(World::fresh(3, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(146_039, &["start-new founders-agree"]);
+        .explore(145_853, &["start-new founders-agree"]);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn three_founders_one_replaced_and_one_rebooted() {
     let left = Left { terminations: 1, reboots: 1, ..Left::default() };
     Scenario::new(World::fresh(3, left))
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(454_027, &["start-new founders-agree"]);
+        .explore(451_693, &["start-new founders-agree"]);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn two_founders_replaced_before_or_after() {
     Scenario::new(World::fresh(2, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(15_754, &["start-new founders-agree"]);
+        .explore(15_566, &["start-new founders-agree"]);
 }
 
 // ---------------------------------------------------------------- joining
@@ -192,7 +192,7 @@ fn two_joiners_at_once_into_three() {
     let left = Left { terminations: 1, ..Left::default() };
     Scenario::new(World::formed(3, 5, true, left))
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED])
-        .explore(31_817, &["add joining"]);
+        .explore(21_182, &["add joining"]);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn two_joiners_at_once_into_one() {
     Scenario::new(World::formed(1, 3, true, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(133_214, &["add joining"]);
+        .explore(124_612, &["add joining"]);
 }
 
 // ---------------------------------------------------------------- losing and removing
@@ -221,7 +221,7 @@ fn two_of_three_replaced_one_of_them_unreachable_and_no_tag() {
     Scenario::new(World::formed(3, 3, false, left))
         .rules(|rules| rules.tag = false)
         .sometimes(&[properties::REPLACED])
-        .explore(789_913, &["add joining"]);
+        .explore(487_595, &["add joining"]);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn one_terminated_while_another_is_silent_or_wiped() {
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::REPLACED, properties::WIPED_RETURNS])
-        .explore(129_053, &["add joining"]);
+        .explore(115_710, &["add joining"]);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn scaled_in_and_out_while_aws_lags() {
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(979, &["add joining"]);
+        .explore(811, &["add joining"]);
 }
 
 #[test]
@@ -247,5 +247,5 @@ fn all_replaced_finds_the_tag_and_creates_nothing() {
     let left = Left { terminations: 2, ..Left::default() };
     Scenario::new(World::formed(2, 2, true, left))
         .sometimes(&[properties::NOTHING_IS_LEFT])
-        .explore(1_974, &["wait cluster-tagged"]);
+        .explore(1_384, &["wait cluster-tagged"]);
 }

@@ -119,6 +119,10 @@ pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
         if !passed.contains(&hash) {
             passed.push(hash);
             now = round(scenario, now);
+        } else if let Some(later) =
+            later(scenario, &now).filter(|later| !passed.contains(&self::hash(&(later, newcomer))))
+        {
+            now = later;
         } else if voters && !newcomer {
             newcomer = true;
             now.desired += 1;
@@ -147,6 +151,14 @@ fn without_faults(scenario: &Scenario, world: &World) -> World {
     now
 }
 
+/// The world a minute on, if that changes anything. Time also passes for those that try the same again and again, such
+/// as an agent that refuses and begins anew.
+fn later(scenario: &Scenario, world: &World) -> Option<World> {
+    let mut later = world.clone();
+    later.happen(&Event::Minute, &scenario.rules);
+    (later != *world).then_some(later)
+}
+
 fn hash(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
@@ -167,7 +179,7 @@ pub fn round(scenario: &Scenario, before: World) -> World {
         }
     }
     if now == before {
-        now.happen(&Event::Minute, &scenario.rules);
+        now = later(scenario, &now).unwrap_or(now);
     }
     if now == before {
         for n in 0..u8::try_from(now.nodes.len()).expect("few nodes") {

@@ -93,13 +93,11 @@ pub struct Log {
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Agent {
-    /// About to begin.
+    /// About to begin, for the first time or after a refusal: etcd's unit runs it again whatever its exit code is.
     Off,
     Waiting(Memory),
     /// Has decided and not yet acted: the world may change in between.
     Decided(Memory, Act),
-    /// A person must look.
-    Refused,
 }
 
 /// What one pass leaves to the next, and to the other founders.
@@ -133,10 +131,8 @@ pub struct Standing {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Act {
     Wait,
-    /// Whether it ends with the code that keeps the unit from trying again.
-    Refuse {
-        for_good: bool,
-    },
+    /// The agent ends, and its memory with it.
+    Refuse,
     Remove {
         member: Member,
         via: Address,
@@ -409,7 +405,7 @@ impl World {
                 }
             }
             Agent::Decided(..) => events.push(Event::Carry(n)),
-            Agent::Off | Agent::Waiting(_) | Agent::Refused => {}
+            Agent::Off | Agent::Waiting(_) => {}
         }
         if m.etcd_runs {
             events.extend(etcd::may_publish(self, n).then_some(Event::Publish(n)));
