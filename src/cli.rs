@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::model::{AddressForm, Founding, InitialCluster, JoinAs, Policy, Role, Scheme};
+use crate::model::{AddressForm, EtcdVersion, Founding, InitialCluster, JoinAs, Policy, Role, Scheme};
 
 /// Bootstraps etcd on an EC2 Auto Scaling group: reads the group, removes members whose instance is proven dead,
 /// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
@@ -98,6 +98,22 @@ pub struct Options {
         default_value = "/var/lib/etcd-bootstrap"
     )]
     pub state_dir: PathBuf,
+
+    /// The version of the etcd that this node will start, so that it joins no cluster that it does not fit: `auto` asks
+    /// --etcd-binary, `unknown` goes on without, X.Y.Z says it
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_ETCD_VERSION", value_name = "VERSION", default_value = "auto",
+        value_parser = which_etcd)]
+    pub etcd_version: WhichEtcd,
+
+    /// The etcd that `auto` asks
+    #[arg(
+        long,
+        global = true,
+        env = "ETCD_BOOTSTRAP_ETCD_BINARY",
+        value_name = "PATH",
+        default_value = "/usr/bin/etcd"
+    )]
+    pub etcd_binary: PathBuf,
 
     /// Give up after this long, e.g. 90s or 5m; `infinity` never
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_DEADLINE", value_name = "DURATION", default_value = "5m",
@@ -248,6 +264,14 @@ pub enum ProxyStyle {
     V3,
 }
 
+/// Which etcd this node will start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhichEtcd {
+    Auto,
+    Unknown,
+    Version(EtcdVersion),
+}
+
 /// How long the run may take; None for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(pub Option<Duration>);
@@ -332,6 +356,14 @@ fn go_bool(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         other => Err(format!("'{other}' is neither true nor false")),
+    }
+}
+
+fn which_etcd(text: &str) -> Result<WhichEtcd, String> {
+    match text {
+        "auto" => Ok(WhichEtcd::Auto),
+        "unknown" => Ok(WhichEtcd::Unknown),
+        text => text.parse().map(WhichEtcd::Version),
     }
 }
 

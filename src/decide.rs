@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Absence, Action, After, Before, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2, FounderEntry,
-    Founding, Group, Identity, InitialCluster, Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl, Observation,
-    OwnData, PeerAnswer, PeerView, Policy, Probe, Proof, Reason, Role, Seen, Standing, Start, Statement,
+    Absence, Action, After, Before, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2, EtcdVersion,
+    FounderEntry, Founding, Group, Identity, InitialCluster, Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl,
+    Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Proof, Reason, Role, Seen, Standing, Start, Statement,
     render_initial_cluster,
 };
 
@@ -162,6 +162,13 @@ fn adopt(o: &Observation, p: &Policy, view: &PeerView, me: &Identity, mut start:
     let Some(row) = own_row(&view.members, me) else {
         return wait(Reason::FormingWithoutMe { cluster: view.cluster_id });
     };
+    let others = o.probes.iter().filter_map(|probe| match &probe.peer {
+        PeerAnswer::Member(view) => Some((&probe.url, view)),
+        PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => None,
+    });
+    if let Some(reason) = own_version(o).and_then(|mine| clash(mine, &versions(others))) {
+        return refuse(reason);
+    }
     let forbidden = match &o.group {
         Seen::No(blind) => Some(Reason::GroupBlind(blind.clone())),
         Seen::Yes(group) => forbids_creation(o, p, group),
@@ -264,7 +271,10 @@ fn agreement(
     for id in founders.iter().map(|(name, _)| InstanceId::new(name.clone())).filter(|id| *id != me.instance) {
         let probe = o.probes.iter().find(|probe| probe.instance.as_ref() == Some(&id));
         match probe.map(|probe| &probe.peer) {
-            Some(PeerAnswer::Founding(theirs)) if theirs.instance == id => same_list(o, &id, theirs, &standing.what)?,
+            Some(PeerAnswer::Founding(theirs)) if theirs.instance == id => {
+                same_list(o, &id, theirs, &standing.what)?;
+                same_language(o, theirs)?;
+            }
             Some(PeerAnswer::Founding(_) | PeerAnswer::Member(_) | PeerAnswer::Absent(_)) | None => {
                 silent.push((id, probe))
             }
@@ -289,6 +299,13 @@ fn same_list(o: &Observation, id: &InstanceId, theirs: &Statement, mine: &str) -
     }
     let theirs = theirs.founders.clone();
     Err(Reason::FoundersDisagree { instance: id.clone(), theirs, mine: mine.to_owned() })
+}
+
+/// Founders whose etcds do not understand each other would create a cluster and lose it (F89).
+fn same_language(o: &Observation, theirs: &Statement) -> Result<(), Reason> {
+    let (Some(mine), Some(version)) = (own_version(o), theirs.etcd) else { return Ok(()) };
+    let founder = format!("founder {}", theirs.instance);
+    clash(mine, &[(founder, version)]).map_or(Ok(()), Err)
 }
 
 /// A majority may create the cluster only in what is visibly the group's first generation: all founders were launched
@@ -380,6 +397,9 @@ impl Plan<'_> {
 
     /// Listed and never started: start from the list, no second add (F27).
     fn resume(&self, row: &Member, mut start: Start) -> Decision {
+        if let Some(stop) = self.misfit() {
+            return stop;
+        }
         if let Some(aside) = clear_backend(self.o) {
             return aside;
         }
@@ -414,10 +434,31 @@ impl Plan<'_> {
         if let Some((member, proof)) = self.first_dead() {
             return self.remove(member, Reason::ProvenDead { member: member.to_string(), proof });
         }
-        match self.obstacle() {
-            Some(reason) => wait(reason),
-            None => self.add(start),
+        match (self.misfit(), self.obstacle()) {
+            (Some(stop), _) => stop,
+            (None, Some(reason)) => wait(reason),
+            (None, None) => self.add(start),
         }
+    }
+
+    /// What speaks against this node's etcd (F89, F90), before it is added: an etcd's first message to the others stays
+    /// in their log. After the dead are removed: the cluster's version changes only while all its members answer.
+    fn misfit(&self) -> Option<Decision> {
+        let mine = own_version(self.o)?;
+        let members = versions(self.cluster.views.iter().copied());
+        let lowest = members.iter().map(|(_, version)| *version).min();
+        too_old(mine, cluster_versions(self.cluster).max().or(lowest))
+            .or_else(|| clash(mine, &members))
+            .map(refuse)
+            .or_else(|| self.lags_behind(mine).map(wait))
+    }
+
+    /// A member that is silent now may be of the version that the cluster's own stays at for its sake. etcd raises that
+    /// one within 4 s once all members answer (version/monitor.go, v3.6.16).
+    fn lags_behind(&self, mine: EtcdVersion) -> Option<Reason> {
+        let version = cluster_versions(self.cluster).min()?;
+        let (newer, older) = (format!("this node's etcd {mine}"), format!("the cluster's version {version}"));
+        (!follows(mine, version)).then_some(Reason::VersionSkipsAMinor { newer, older })
     }
 
     /// Learners and members that never started go first: removing them costs nothing and they block every join (F53).
@@ -452,7 +493,18 @@ impl Plan<'_> {
             return Some(Reason::OtherJoining { member: other.to_string() });
         }
         let learner = self.list.iter().find(|m| m.learner);
-        learner.map(|m| Reason::LearnerNotPromoted { member: m.to_string() })
+        learner.map(|m| Reason::LearnerNotPromoted { member: m.to_string() }).or_else(|| self.unsettled_version())
+    }
+
+    /// A version that all members are beyond is about to rise, or a downgrade is under way. In one, no etcd starts that
+    /// has no data: it wants a cluster that is still one minor above (cluster_util.go:174-185, v3.6.16).
+    fn unsettled_version(&self) -> Option<Reason> {
+        own_version(self.o)?;
+        let answers = |m: &Member| self.cluster.views.iter().any(|(url, _)| m.peer_urls.contains(url));
+        let all = self.list.iter().all(answers).then_some(&self.cluster.views)?;
+        let lowest = versions(all.iter().copied()).into_iter().map(|(_, version)| version).min()?;
+        let cluster = cluster_versions(self.cluster).max().filter(|cluster| cluster.line() < lowest.line())?;
+        Some(Reason::VersionUnsettled { cluster: cluster.to_string(), lowest: lowest.to_string() })
     }
 
     /// Removes a member, unless the rest would lose its quorum (S3, F41).
@@ -482,7 +534,8 @@ impl Plan<'_> {
             return aside;
         }
         let Some(via) = self.cluster.spokesman(self.p, MemberId(0)) else { return without_quorum(self.cluster) };
-        let reason = Reason::Joining { cluster: self.cluster.id, members: self.list.len(), as_learner };
+        let caution = own_version(self.o).and_then(|mine| upgrade_trap(mine, self.cluster));
+        let reason = Reason::Joining { cluster: self.cluster.id, members: self.list.len(), as_learner, caution };
         Decision { action: Action::Add { peer_url: start.peer_url, as_learner, via }, reason }
     }
 
@@ -497,22 +550,81 @@ impl Plan<'_> {
         match self.p.join_as {
             JoinAs::Learner => true,
             JoinAs::Voter => false,
-            JoinAs::Auto => self.cluster.views.iter().all(|(_, view)| learners_are_safe(&view.server_version)),
+            JoinAs::Auto => {
+                let safe = |view: &PeerView| view.server_version.parse().is_ok_and(learners_are_safe);
+                self.cluster.views.iter().all(|(_, view)| safe(view))
+            }
         }
     }
 }
 
 /// Versions from which a learner's promotion is kept for good: etcd 3.5.26, 3.6.6 (F55, etcd#19557, #20793, #20340).
-fn learners_are_safe(version: &str) -> bool {
-    let mut numbers = version.split(['.', '-', '+']).map(|n| n.parse::<u32>().ok());
-    let mut next = || numbers.next().flatten();
-    match (next(), next(), next()) {
-        (Some(3), Some(5), Some(patch)) => patch >= 26,
-        (Some(3), Some(6), Some(patch)) => patch >= 6,
-        (Some(3), Some(minor), Some(_)) => minor >= 7,
-        (Some(major), Some(_), _) => major > 3,
-        _ => false,
+fn learners_are_safe(version: EtcdVersion) -> bool {
+    match version.line() {
+        (3, 5) => version.patch >= 26,
+        (3, 6) => version.patch >= 6,
+        line => line >= (3, 7),
     }
+}
+
+// ---------------------------------------------------------------- etcd's version
+
+/// etcd itself ends one that is below the cluster's version, but only after its add (cluster_util.go:199, v3.7.3).
+fn too_old(mine: EtcdVersion, cluster: Option<EtcdVersion>) -> Option<Reason> {
+    let cluster = cluster.filter(|cluster| mine.line() < cluster.line())?;
+    Some(Reason::VersionTooOld { mine: mine.to_string(), cluster: cluster.to_string() })
+}
+
+/// The first of the others that this node's etcd cannot be in one cluster with. An etcd publishes itself in words that
+/// one two minors below does not have: 3.6 and later make every 3.4 panic, again at each restart, and 3.7 panics itself
+/// among 3.5 (seen with 3.4.23, 3.5.35, 3.6.16 and 3.7.3).
+fn clash(mine: EtcdVersion, others: &[(String, EtcdVersion)]) -> Option<Reason> {
+    others.iter().find_map(|(who, version)| {
+        let (this, other) = (format!("this node's etcd {mine}"), format!("{who} with etcd {version}"));
+        match (follows(mine, *version), follows(*version, mine)) {
+            (true, true) => None,
+            (false, _) => Some(Reason::VersionSkipsAMinor { newer: this, older: other }),
+            (true, false) => Some(Reason::VersionSkipsAMinor { newer: other, older: this }),
+        }
+    })
+}
+
+/// Whether an etcd is not more than one minor above another: what etcd supports
+/// (<https://etcd.io/docs/v3.6/upgrades/upgrading-etcd/>, read 2026-11-25).
+fn follows(newer: EtcdVersion, older: EtcdVersion) -> bool {
+    newer.line() <= older.line() || newer.line() == (older.major, older.minor.saturating_add(1))
+}
+
+/// The patches that every member should have before an upgrade, or it may fail on what older ones left in the log
+/// (<https://etcd.io/blog/2025/zombie_members_upgrade/>, <https://etcd.io/docs/v3.7/upgrades/upgrade_3_7/>).
+fn upgrade_trap(mine: EtcdVersion, cluster: &Cluster<'_>) -> Option<String> {
+    let first = match mine.line() {
+        (3, 6) => EtcdVersion::new(3, 5, 26),
+        (3, 7) => EtcdVersion::new(3, 6, 11),
+        _ => return None,
+    };
+    let members = versions(cluster.views.iter().copied());
+    let (member, version) = members.iter().find(|(_, version)| *version < first)?;
+    Some(format!("{member} has etcd {version}, and all should have {first} or later before one has {mine}"))
+}
+
+/// The etcds of members, less those that tell none that is understood.
+fn versions<'a>(views: impl Iterator<Item = (&'a MemberUrl, &'a PeerView)>) -> Vec<(String, EtcdVersion)> {
+    let version =
+        |(url, view): (&MemberUrl, &PeerView)| Some((format!("member {url}"), view.server_version.parse().ok()?));
+    views.filter_map(version).collect()
+}
+
+/// The cluster's own version as its members tell it. 3.0 says nothing: a cluster begins with it where not all founders
+/// answer (version/monitor.go, v3.6.16).
+fn cluster_versions(cluster: &Cluster<'_>) -> impl Iterator<Item = EtcdVersion> {
+    let told = cluster.views.iter().filter_map(|(_, view)| view.cluster_version.as_ref()?.parse().ok());
+    told.filter(|version: &EtcdVersion| version.line() != (3, 0))
+}
+
+/// None where it is not known, or not asked.
+fn own_version(o: &Observation) -> Option<EtcdVersion> {
+    o.etcd.as_ref()?.ok().copied()
 }
 
 // ---------------------------------------------------------------- who is dead
@@ -682,7 +794,7 @@ pub fn statement(o: &Observation, p: &Policy) -> Option<Statement> {
     let sees_none = peer_views(o).next().is_none();
     let founders = settled_founders(o, p).ok().filter(|_| sees_none).map(|list| render_initial_cluster(&list));
     let (me, group) = (o.me.ok()?, o.group.ok()?);
-    Some(Statement { instance: me.instance.clone(), group: group.arn.clone(), founders })
+    Some(Statement { instance: me.instance.clone(), group: group.arn.clone(), founders, etcd: own_version(o) })
 }
 
 /// Every member that anyone lists, the quorum's word first.

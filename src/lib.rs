@@ -9,6 +9,7 @@ pub mod tls;
 
 pub mod disk;
 pub mod observe;
+pub mod program;
 pub mod remote;
 
 pub mod decide;

@@ -188,6 +188,59 @@ impl FromStr for Scheme {
     }
 }
 
+/// An etcd's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct EtcdVersion {
+    pub major: u32,
+    pub minor: u32,
+    pub patch: u32,
+}
+
+impl EtcdVersion {
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self { major, minor, patch }
+    }
+
+    /// The version without its patch, by which etcds understand each other.
+    pub fn line(self) -> (u32, u32) {
+        (self.major, self.minor)
+    }
+}
+
+impl fmt::Display for EtcdVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl From<EtcdVersion> for String {
+    fn from(version: EtcdVersion) -> Self {
+        version.to_string()
+    }
+}
+
+impl TryFrom<String> for EtcdVersion {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for EtcdVersion {
+    type Err = String;
+
+    /// Takes what etcd says of itself, `3.6.0-rc.1` too, and what its images are tagged with: `v3.6.16`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = text.strip_prefix('v').unwrap_or(text).split(['-', '+']).next().unwrap_or_default();
+        let numbers: Result<Vec<u32>, _> = plain.split('.').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok([major, minor, patch]) => Ok(Self::new(*major, *minor, *patch)),
+            Ok(_) | Err(_) => Err(format!("'{text}' is no version such as 3.6.16")),
+        }
+    }
+}
+
 // ---------------------------------------------------------------- what was seen
 
 /// Something that was looked at, or why it could not be: never an empty list in its place (F03, F34).
@@ -236,6 +289,8 @@ pub struct Observation {
     pub at: SystemTime,
     pub me: Seen<Identity>,
     pub own_data: OwnData,
+    /// The etcd that this node will start; None where it was not asked: by a node with data, and by a consumer.
+    pub etcd: Option<Seen<EtcdVersion>>,
     pub group: Seen<Group>,
     pub ec2: Seen<Ec2>,
     /// One for each instance of the group that has an address and for each listed member; never oneself.
@@ -446,6 +501,8 @@ pub struct Statement {
     pub group: String,
     /// The initial cluster as it would write it; None while its group is not settled.
     pub founders: Option<String>,
+    /// The etcd that it will start; None where it does not know.
+    pub etcd: Option<EtcdVersion>,
 }
 
 /// What earlier passes of one run leave to the next. Made by `decide::remember`, which alone knows what it means.
@@ -648,7 +705,7 @@ pub enum Reason {
     ProvenDead { member: String, proof: Proof },
     ReplacesOwnLostDisk { member: String },
     AddressReused { member: String, proof: Proof },
-    Joining { cluster: ClusterId, members: usize, as_learner: bool },
+    Joining { cluster: ClusterId, members: usize, as_learner: bool, caution: Option<String> },
     // Setting data aside
     BackendWithoutLog,
     NeverLedOtherFormed { mine: ClusterId, formed: ClusterId },
@@ -675,6 +732,7 @@ pub enum Reason {
     LearnerNotPromoted { member: String },
     RemovalCostsQuorum { member: String, reachable: usize, needed: usize },
     AdditionRisksQuorum { reachable: usize, needed: usize },
+    VersionUnsettled { cluster: String, lowest: String },
     OwnerUnknown { member: String, why: String },
     NoMemberAnswers { asked: usize },
     // Refusing
@@ -688,6 +746,8 @@ pub enum Reason {
     Denied { why: String },
     NotTheTaggedCluster { tag: String, seen: ClusterId },
     NoOwnAddress,
+    VersionSkipsAMinor { newer: String, older: String },
+    VersionTooOld { mine: String, cluster: String },
 }
 
 /// The evidence that a member is gone for good.

@@ -9,14 +9,15 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_autoscaling::config::SharedHttpClient;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 
 use crate::disk;
 use crate::model::{
-    Absence, Before, Blind, BlindKind, ClientView, Ec2, Group, Identity, Instance, InstanceId, Member, MemberId,
-    MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Role, Seen, Statement,
+    Absence, Before, Blind, BlindKind, ClientView, Ec2, EtcdVersion, Group, Identity, Instance, InstanceId, Member,
+    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Role, Seen, Statement,
 };
+use crate::program;
 use crate::remote::{aws, etcd, imds, peer};
 use crate::tls::Tls;
 
@@ -41,6 +42,15 @@ pub enum Own {
     Included,
 }
 
+/// Where the version of the etcd comes from that this node will start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnEtcd {
+    /// The program says it.
+    Program(PathBuf),
+    /// It is told, or is not to be known.
+    Told(Seen<EtcdVersion>),
+}
+
 /// Where to look.
 pub struct Places {
     pub policy: Policy,
@@ -48,6 +58,7 @@ pub struct Places {
     pub group_name: Option<String>,
     pub data_dir: PathBuf,
     pub wal_dir: Option<PathBuf>,
+    pub etcd: OwnEtcd,
     /// The identity as last read, for a node with data whose metadata is unreachable; None on the first boot.
     pub saved_identity: Option<Identity>,
     pub own: Own,
@@ -57,6 +68,8 @@ pub struct Places {
 pub struct Observer {
     places: Places,
     ports: Arc<Ports>,
+    /// Asked once: etcd does not start before this program has ended.
+    etcd: Arc<OnceCell<Seen<EtcdVersion>>>,
     http: SharedHttpClient,
     imds: aws_config::imds::Client,
     aws: Option<aws::Aws>,
@@ -82,6 +95,7 @@ impl Observer {
             group_name: places.group_name.clone(),
             places,
             ports: Arc::new(ports),
+            etcd: Arc::default(),
             http,
             aws: None,
             identity: None,
@@ -95,6 +109,34 @@ impl Observer {
             Role::Member => disk::read_own_data(&self.places.data_dir, self.places.wal_dir.as_deref()),
             Role::Consumer => OwnData::Empty,
         };
+        let version = self.etcd_version(&own_data);
+        let outside = self.look_outside(own_data, before, fresh, said);
+        // Side by side: neither waits for the other.
+        let (etcd, observation) = tokio::join!(version, outside);
+        Observation { etcd, ..observation }
+    }
+
+    /// Which etcd this node will start. One with data starts whatever it is, and is not kept waiting for it.
+    fn etcd_version(&self, own_data: &OwnData) -> impl Future<Output = Option<Seen<EtcdVersion>>> + use<> {
+        let joins = match own_data {
+            OwnData::Empty | OwnData::NoLog => self.places.policy.role == Role::Member,
+            OwnData::Log { .. } | OwnData::Unreadable { .. } => false,
+        };
+        let (etcd, place) = (self.etcd.clone(), self.places.etcd.clone());
+        let fetch = async move || match place {
+            OwnEtcd::Told(version) => version,
+            OwnEtcd::Program(path) => program::fetch_version(&path).await.map_or_else(Seen::No, Seen::Yes),
+        };
+        async move { if joins { Some(etcd.get_or_init(fetch).await.clone()) } else { None } }
+    }
+
+    async fn look_outside(
+        &mut self,
+        own_data: OwnData,
+        before: Option<Before>,
+        fresh: Freshness,
+        said: Option<&Statement>,
+    ) -> Observation {
         let mut me = self.identify(fresh).await;
         let (group, ec2) = self.look_at_cloud(&me, before.as_ref(), fresh, &own_data).await;
         if let (Seen::No(_), OwnData::Log { .. }, Some(saved)) = (&me, &own_data, &self.places.saved_identity) {
@@ -106,7 +148,7 @@ impl Observer {
             me.addresses.dns_name = name.or(me.addresses.dns_name.take());
         }
         let probes = self.probe(&me, &group, &ec2, said).await;
-        Observation { at: now(), me, own_data, group, ec2, probes, before }
+        Observation { at: now(), me, own_data, etcd: None, group, ec2, probes, before }
     }
 
     /// Who this node is.

@@ -47,7 +47,9 @@ impl Reason {
             | Self::DataUnreadable { .. }
             | Self::Denied { .. }
             | Self::NotTheTaggedCluster { .. }
-            | Self::NoOwnAddress => Exit::Person,
+            | Self::NoOwnAddress
+            | Self::VersionSkipsAMinor { .. }
+            | Self::VersionTooOld { .. } => Exit::Person,
             _ => Exit::NotNow,
         }
     }
@@ -61,7 +63,8 @@ impl Reason {
                 BlindKind::Denied | BlindKind::Absent | BlindKind::Ambiguous => Some(settling),
                 BlindKind::Unreachable | BlindKind::Throttled | BlindKind::Malformed => None,
             },
-            Self::NotInGroup { .. } => Some(settling),
+            // A founder may be replaced by a fitting one, and a cluster takes some seconds to follow its members up.
+            Self::NotInGroup { .. } | Self::VersionSkipsAMinor { .. } => Some(settling),
             _ => None,
         }
     }
@@ -100,6 +103,17 @@ impl Reason {
             Self::AddressTaken { .. } => "two live instances claim one address: remove one of them".into(),
             Self::LearnerNotPromoted { .. } => "its etcd-bootstrap-ready.service promotes it; look at its log".into(),
             Self::CreationForbidden => "run one node with --initial-cluster-policy=auto to create the cluster".into(),
+            Self::VersionSkipsAMinor { .. } => "go up one minor version at a time, on every node, before the next one \
+                (etcd.io, upgrading); if the version of this node's etcd is another one, say it with --etcd-version"
+                .into(),
+            Self::VersionTooOld { .. } => "start this node with a newer etcd; if the version of its etcd is another \
+                one, say it with --etcd-version"
+                .into(),
+            Self::VersionUnsettled { .. } => {
+                "nobody can join in a downgrade: finish it on the members that there are, \
+                or etcdctl downgrade cancel"
+                    .into()
+            }
             _ => return None,
         })
     }
@@ -131,9 +145,10 @@ impl fmt::Display for Reason {
             Self::AddressReused { member, proof } => {
                 write!(f, "member {member} had this node's address and is dead: {proof}")
             }
-            Self::Joining { cluster, members, as_learner } => {
+            Self::Joining { cluster, members, as_learner, caution } => {
                 let role = if *as_learner { "learner" } else { "voter" };
-                write!(f, "cluster {cluster} with {members} members does not list this node; it joins as a {role}")
+                write!(f, "cluster {cluster} with {members} members does not list this node; it joins as a {role}")?;
+                caution.as_ref().map_or(Ok(()), |caution| write!(f, "; but {caution}"))
             }
             Self::BackendWithoutLog => {
                 f.write_str("the data directory holds a database without a write-ahead log: etcd must not open it")
@@ -212,6 +227,17 @@ impl fmt::Display for Reason {
                 write!(f, "the group's tag names cluster {tag}, but cluster {seen} answers")
             }
             Self::NoOwnAddress => f.write_str("the metadata gives this instance no address of the form asked for"),
+            Self::VersionUnsettled { cluster, lowest } => write!(
+                f,
+                "the cluster's version is {cluster} and its lowest member's {lowest}: it is about to rise, or a downgrade \
+                 is under way"
+            ),
+            Self::VersionSkipsAMinor { newer, older } => {
+                write!(f, "{newer} is more than one minor version above {older}: together one of them panics, for good")
+            }
+            Self::VersionTooOld { mine, cluster } => {
+                write!(f, "this node's etcd {mine} is older than the cluster, whose version is {cluster}")
+            }
         }
     }
 }

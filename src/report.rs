@@ -15,6 +15,8 @@ use crate::model::{
 pub struct Report {
     pub node: String,
     pub own_data: OwnData,
+    /// The etcd that this node would start; None where it makes no difference.
+    pub etcd: Option<String>,
     pub group: String,
     pub instances: Vec<InstanceRow>,
     pub members: Vec<MemberRow>,
@@ -56,6 +58,10 @@ pub fn report(o: &Observation, p: &Policy, decision: &Decision, file: Option<Str
             Seen::No(blind) => blind.to_string(),
         },
         own_data: o.own_data.clone(),
+        etcd: o.etcd.as_ref().map(|etcd| match etcd {
+            Seen::Yes(version) => version.to_string(),
+            Seen::No(blind) => format!("not known: {blind}"),
+        }),
         group: group_line(o),
         instances: instance_rows(o),
         members: listed_members(o).into_values().map(|m| member_row(o, p, m)).collect(),
@@ -90,6 +96,9 @@ impl Report {
         };
         line("node", &self.node);
         line("own data", &own_data_line(&self.own_data));
+        if let Some(etcd) = &self.etcd {
+            line("etcd", etcd);
+        }
         line("group", &self.group);
         for row in &self.instances {
             let states = format!("{}/{}", row.lifecycle_state, row.ec2_state);

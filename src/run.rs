@@ -14,15 +14,15 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::apply::{Applied, apply};
-use crate::cli::Options;
+use crate::cli::{Options, WhichEtcd};
 use crate::decide::{decide, remember, statement};
 use crate::environment;
 use crate::founder::Listener;
 use crate::model::{
-    Action, After, Before, ClusterState, Decision, Identity, MemberUrl, Observation, OwnData, PeerAnswer, Policy,
-    Reason, Role, Scheme, Seen, Start, Statement,
+    Action, After, Before, Blind, BlindKind, ClusterState, Decision, Identity, MemberUrl, Observation, OwnData,
+    PeerAnswer, Policy, Reason, Role, Scheme, Seen, Start, Statement,
 };
-use crate::observe::{Freshness, Observer, Own, Places};
+use crate::observe::{Freshness, Observer, Own, OwnEtcd, Places};
 use crate::reason::Exit;
 use crate::tls::{self, Tls};
 use crate::write;
@@ -83,6 +83,14 @@ impl Setup {
             group_name: self.options.scaling_group_name.clone(),
             data_dir: self.options.data_dir.clone(),
             wal_dir: self.options.wal_dir.clone(),
+            etcd: match self.options.etcd_version {
+                WhichEtcd::Auto => OwnEtcd::Program(self.options.etcd_binary.clone()),
+                WhichEtcd::Version(version) => OwnEtcd::Told(Seen::Yes(version)),
+                WhichEtcd::Unknown => {
+                    let why = "--etcd-version is unknown".to_owned();
+                    OwnEtcd::Told(Seen::No(Blind { kind: BlindKind::Absent, why }))
+                }
+            },
             saved_identity: read_identity(&self.options.state_dir),
             own,
         };
@@ -389,6 +397,11 @@ impl<'a> Run<'a> {
 
     /// One line a change of decision, and the observation behind it for `explain`.
     fn report(&mut self, observation: &Observation, decision: &Decision) {
+        // It is looked for once there is no data: at first, or after that was set aside.
+        let first = self.last.as_ref().is_none_or(|last| last.action == Action::SetDataAside);
+        if let Some(Seen::No(blind)) = observation.etcd.as_ref().filter(|_| first) {
+            warn!("{blind}; proceeding without knowing whether this node's etcd fits the others': see --etcd-version");
+        }
         let before = self.last.replace(decision.clone());
         if before.as_ref() != Some(decision) {
             self.save_record(observation);
@@ -402,6 +415,9 @@ impl<'a> Run<'a> {
             debug!(reason = code, "{}", decision.reason);
         } else {
             info!(decision = crate::report::name(&decision.action), reason = code, "{}", decision.reason);
+            if let Reason::Joining { caution: Some(caution), .. } = &decision.reason {
+                warn!("{caution}; proceeding anyway");
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::docs::{citations, files, read};
 
-/// F01 to F83, and two that were found later.
+/// What the catalogue began with, F01 to F83 and two more: none of them gets lost.
 fn numbers() -> BTreeSet<String> {
     let later = ["F12b", "F12c"].map(str::to_owned);
     (1..=83).map(|n| format!("F{n:02}")).chain(later).collect()
@@ -39,7 +39,8 @@ fn tests() -> Vec<String> {
 #[test]
 fn every_entry_of_the_failure_catalogue_has_a_test_or_says_why_not_yet() {
     let entries = entries();
-    assert_eq!(entries.keys().cloned().collect::<BTreeSet<_>>(), numbers());
+    let lost: Vec<_> = numbers().into_iter().filter(|number| !entries.contains_key(number)).collect();
+    assert!(lost.is_empty(), "the catalogue has no {lost:?}");
     // `citations` knows a number in a name by what stands before it.
     let proven: BTreeSet<String> = tests().iter().flat_map(|name| citations(&name.replace("_f", "_ f"))).collect();
     let (not_yet, done): (Vec<_>, Vec<_>) = entries.iter().partition(|(_, title)| title.contains("not yet: "));

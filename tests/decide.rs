@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 use etcd_bootstrap::decide::{decide, remember, statement};
 use etcd_bootstrap::model::{
     Absence, Action, AddressForm, Addresses, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2,
-    FounderEntry, Founding, Group, Identity, InitialCluster, Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl,
-    Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Proof, Reason, Role, Scheme, Seen, Start, Statement,
-    render_initial_cluster,
+    EtcdVersion, FounderEntry, Founding, Group, Identity, InitialCluster, Instance, InstanceId, JoinAs, Member,
+    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Proof, Reason, Role, Scheme, Seen,
+    Start, Statement, render_initial_cluster,
 };
 use etcd_bootstrap::reason::Exit;
 
@@ -99,6 +99,10 @@ fn named(name: &str, m: Member) -> Member {
     Member { name: name.to_owned(), ..m }
 }
 
+fn etcd(version: &str) -> EtcdVersion {
+    version.parse().expect("the test writes a version")
+}
+
 fn blind(kind: BlindKind) -> Blind {
     Blind { kind, why: "a test says so".to_owned() }
 }
@@ -175,6 +179,7 @@ impl Scene {
             at: now,
             me: Seen::No(blind(BlindKind::Unreachable)),
             own_data: OwnData::Empty,
+            etcd: None,
             group: Seen::Yes(group),
             ec2: Seen::Yes(Ec2 { asked: BTreeSet::new(), found: BTreeMap::new() }),
             probes: Vec::new(),
@@ -257,6 +262,22 @@ impl Scene {
         self
     }
 
+    /// What the cluster's members say of its own version.
+    fn cluster_version(mut self, version: &str) -> Self {
+        for probe in &mut self.o.probes {
+            if let PeerAnswer::Member(view) = &mut probe.peer {
+                view.cluster_version = Some(version.to_owned());
+            }
+        }
+        self
+    }
+
+    /// This node will start this etcd.
+    fn etcd(mut self, version: &str) -> Self {
+        self.o.etcd = Some(Seen::Yes(etcd(version)));
+        self
+    }
+
     /// An instance of the group.
     fn instance(self, n: u64, lifecycle: &str, state: &str) -> Self {
         let lifecycle = lifecycle.to_owned();
@@ -306,7 +327,7 @@ impl Scene {
 
     fn founding(self, n: u64, founders: impl IntoIterator<Item = u64>) -> Self {
         let founders = Some(founders_text(founders));
-        self.says(n, Statement { instance: id(n), group: ARN.into(), founders })
+        self.says(n, Statement { instance: id(n), group: ARN.into(), founders, etcd: None })
     }
 
     fn says(self, n: u64, statement: Statement) -> Self {
@@ -750,20 +771,20 @@ fn f02_founders_that_see_another_list_are_waited_for() {
         theirs: Some(founders_text(1..=2)),
         mine: mine.clone(),
     });
-    let unsettled = Statement { instance: id(2), group: ARN.into(), founders: None };
+    let unsettled = Statement { instance: id(2), group: ARN.into(), founders: None, etcd: None };
     Scene::founders(3).says(2, unsettled).waits(Reason::FoundersDisagree {
         instance: id(2),
         theirs: None,
         mine: mine.clone(),
     });
-    let stranger = Statement { instance: id(2), group: "arn:other".into(), founders: Some(mine) };
+    let stranger = Statement { instance: id(2), group: "arn:other".into(), founders: Some(mine), etcd: None };
     Scene::one_silent(3).says(2, stranger).waits("founders-disagree");
 }
 
 #[test]
 fn a_founders_word_is_its_own() {
     // An address that leads elsewhere: node 3 answers in the place of node 2.
-    let third = Statement { instance: id(3), group: ARN.into(), founders: Some(founders_text(1..=3)) };
+    let third = Statement { instance: id(3), group: ARN.into(), founders: Some(founders_text(1..=3)), etcd: None };
     let scene = Scene::founders(3).says(2, third);
     assert_eq!(scene.decide().action, Action::Wait, "{:?}", scene.decide());
 }
@@ -1417,6 +1438,129 @@ fn f39_a_consumer_changes_nothing() {
     }
 }
 
+// ---------------------------------------------------------------- the version of the etcd that would start
+
+#[test]
+fn f89_an_etcd_joins_at_most_one_minor_above_the_lowest_member() {
+    let table = [
+        ("3.5.35", "3.4.23", "3.4.0", "joining"),
+        ("3.6.16", "3.4.23", "3.4.0", "version-skips-a-minor"),
+        ("3.7.3", "3.4.23", "3.4.0", "version-skips-a-minor"),
+        ("3.6.16", "3.5.35", "3.5.0", "joining"),
+        ("3.7.3", "3.5.35", "3.5.0", "version-skips-a-minor"),
+        ("3.7.0-rc.1", "3.6.16", "3.6.0", "joining"),
+        ("4.0.0", "3.7.3", "3.7.0", "version-skips-a-minor"),
+    ];
+    for (mine, theirs, cluster, code) in table {
+        let scene = Scene::cluster(3).version(theirs).cluster_version(cluster).etcd(mine);
+        scene.because(code);
+        // What is dead may be what keeps the cluster's version back.
+        let dead = Scene::replacing(voter(4)).known(4, "terminated").version(theirs).cluster_version(cluster);
+        dead.etcd(mine).because("proven-dead");
+    }
+    // One member that is left behind is enough.
+    let list: Vec<Member> = (2..=4).map(voter).collect();
+    let mut scene = Scene::cluster(3).version("3.5.35").etcd("3.6.16");
+    scene.version = "3.4.23".into();
+    scene.member_of(OURS, 3, &list, Seen::Yes(list.clone())).cluster_version("3.4.0").refuses("version-skips-a-minor");
+}
+
+#[test]
+fn f89_a_member_that_is_silent_counts_by_the_version_that_the_cluster_keeps_for_it() {
+    let scene = Scene::replacing(voter(4)).known(4, "running").version("3.5.35").etcd("3.6.16");
+    let resuming = Scene::group(3).serving(&[voter(2), voter(3), added(1)], 2..=3).version("3.5.35").etcd("3.6.16");
+    for scene in [scene, resuming] {
+        scene.clone().cluster_version("3.4.0").waits("version-skips-a-minor");
+        // A cluster begins with 3.0 where not all founders answer.
+        for version in ["3.5.0", "3.0.0"] {
+            assert_ne!(scene.clone().cluster_version(version).decide().action, Action::Wait, "{version}");
+        }
+    }
+}
+
+#[test]
+fn f89_a_listed_node_does_not_start_an_etcd_that_its_cluster_does_not_stand() {
+    for row in [added(1), founder(1)] {
+        let list = [voter(2), voter(3), row];
+        let scene = Scene::group(3).serving(&list, 2..=3).version("3.4.23").cluster_version("3.4.0");
+        scene.clone().etcd("3.6.16").refuses("version-skips-a-minor");
+        scene.clone().policy(|p| p.join_as = JoinAs::Learner).etcd("3.5.35").starts(Existing, "resume");
+    }
+    let list: Vec<Member> = (1..=3).map(founder).collect();
+    for (mine, theirs) in [("3.6.16", "3.4.23"), ("3.4.23", "3.6.16")] {
+        let forming = Scene::group(3).version(theirs).forming(OURS, &list, 2..=3);
+        forming.clone().etcd(mine).refuses("version-skips-a-minor");
+        forming.etcd(theirs).starts(New, "adopt-forming");
+    }
+}
+
+#[test]
+fn f89_founders_with_etcds_that_clash_create_no_cluster() {
+    for (mine, theirs) in [("3.6.16", "3.4.23"), ("3.4.23", "3.6.16")] {
+        let founders = Some(founders_text(1..=3));
+        let second = Statement { instance: id(2), group: ARN.into(), founders, etcd: Some(etcd(theirs)) };
+        let scene = Scene::founders(3).etcd(mine).says(2, second.clone());
+        scene.waits("version-skips-a-minor");
+        // One minor apart, or not known, is no reason.
+        scene.says(2, Statement { etcd: Some(etcd(mine)), ..second.clone() }).starts(New, "founders-agree");
+        Scene::founders(3).says(2, second).starts(New, "founders-agree");
+    }
+}
+
+#[test]
+fn f90_an_etcd_older_than_the_cluster_is_told_before_it_is_added() {
+    let table = [
+        ("3.5.35", "3.6.16", "3.6.0", "version-too-old"),
+        ("3.4.23", "3.7.3", "3.7.0", "version-too-old"),
+        // A cluster's first seconds.
+        ("3.5.35", "3.6.16", "3.0.0", "version-too-old"),
+        ("3.6.6", "3.6.16", "3.6.0", "joining"),
+    ];
+    for (mine, theirs, cluster, code) in table {
+        let scene = Scene::cluster(3).version(theirs).cluster_version(cluster);
+        scene.clone().etcd(mine).because(code);
+        let mut unknown = scene;
+        unknown.o.etcd = Some(Seen::No(blind(BlindKind::Absent)));
+        unknown.because("joining");
+    }
+}
+
+#[test]
+fn f90_half_way_up_old_and_new_join_and_in_a_downgrade_nobody_does() {
+    let list: Vec<Member> = (2..=4).map(voter).collect();
+    for mine in ["3.5.35", "3.6.16"] {
+        let up = Scene::cluster(3).version("3.6.16").cluster_version("3.5.0").etcd(mine);
+        up.waits("version-unsettled");
+        // The old one answers, or may be the one that is silent.
+        let mut half = up.clone();
+        half.version = "3.5.35".into();
+        half.member_of(OURS, 3, &list, Seen::Yes(list.clone())).cluster_version("3.5.0").adds(Learning);
+        up.silent(3).adds(Learning);
+    }
+    // What is listed is what keeps the version from rising.
+    let resuming = Scene::group(3).serving(&[voter(2), voter(3), added(1)], 2..=3).version("3.6.16");
+    resuming.cluster_version("3.5.0").etcd("3.6.16").starts(Existing, "resume");
+}
+
+#[test]
+fn f89_the_patches_that_an_upgrade_needs_are_told() {
+    let table = [
+        ("3.6.16", "3.5.25", Some("3.5.26")),
+        ("3.6.16", "3.5.26", None),
+        ("3.7.3", "3.6.10", Some("3.6.11")),
+        ("3.7.3", "3.6.11", None),
+        ("3.5.35", "3.4.23", None),
+        ("3.5.35", "3.5.1", None),
+    ];
+    for (mine, theirs, needed) in table {
+        let cluster = format!("{}.0", &theirs[..3]);
+        let decision = Scene::cluster(3).version(theirs).cluster_version(&cluster).etcd(mine).decide();
+        let Reason::Joining { caution, .. } = decision.reason else { panic!("{mine} in {theirs}: {decision:?}") };
+        assert_eq!(caution.is_some(), needed.is_some(), "{mine} in {theirs}: {caution:?}");
+        assert!(needed.is_none_or(|needed| caution.expect("as above").contains(needed)));
+    }
+}
+
 // ---------------------------------------------------------------- decisions as such
 
 /// One of each kind of situation, for what holds in all of them.
@@ -1475,7 +1619,7 @@ fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) ->
 #[test]
 fn f02_what_is_said_to_the_others_is_what_is_decided_on() {
     let said = statement(&Scene::founders(3).o, &Scene::founders(3).p);
-    let expected = Statement { instance: id(1), group: ARN.into(), founders: Some(founders_text(1..=3)) };
+    let expected = Statement { instance: id(1), group: ARN.into(), founders: Some(founders_text(1..=3)), etcd: None };
     assert_eq!(said, Some(expected.clone()));
     let unsettled = Scene::founders(3).asg(|g| g.desired = 4);
     assert_eq!(statement(&unsettled.o, &unsettled.p), Some(Statement { founders: None, ..expected }));
@@ -1542,6 +1686,9 @@ impl Chance {
     fn world(&mut self) -> Scene {
         let size = self.rng.u64(1..=5);
         let mut scene = Scene::group(size).version(self.any(&[SAFE, UNSAFE]));
+        let mine = self.any(&[None, Some(SAFE)]);
+        let mine = self.mostly(mine, &["3.4.23", UNSAFE, "3.7.3"].map(Some));
+        scene.o.etcd = mine.map(|mine| Seen::Yes(etcd(mine)));
         scene.p = self.options(scene.p);
         for n in 1..=6 {
             scene = self.instance(scene, n, n <= size);
@@ -1549,7 +1696,10 @@ impl Chance {
         scene = match self.rng.u8(..4) {
             0 => (2..=size).fold(scene, |s, n| s.founding(n, 1..=size)),
             1 => self.etcds(scene, size, None),
-            _ => self.etcds(scene, size, Some("3.6.0")),
+            _ => {
+                let version = self.mostly("3.6.0", &["3.0.0", "3.4.0", "3.5.0"]);
+                self.etcds(scene, size, Some("3.6.0")).cluster_version(version)
+            }
         };
         for n in 2..=6 {
             if self.odd() {
@@ -1705,9 +1855,9 @@ const SOMETIMES: &str = "\
     backend-without-log never-led-other-formed never-led-founders-dead rejoin-after-removal endpoints metadata-blind \
     group-blind ec2-blind not-in-group group-unsettled founder-without-address second-read founders-disagree \
     founders-silent cluster-tagged creation-forbidden forming-without-me two-forming no-quorum other-joining \
-    learner-not-promoted removal-costs-quorum addition-risks-quorum owner-unknown no-member-answers warm-pool \
+    learner-not-promoted removal-costs-quorum addition-risks-quorum version-unsettled owner-unknown no-member-answers warm-pool \
     leaving two-clusters other-clusters-data removed-member address-taken data-unreadable denied \
-    not-the-tagged-cluster no-own-address";
+    not-the-tagged-cluster no-own-address version-skips-a-minor version-too-old";
 
 /// An action by its name, with the two starts told apart.
 pub fn kind(action: &Action) -> &'static str {
@@ -1729,6 +1879,12 @@ fn never(scene: &Scene, decision: &Decision) -> Result<(), String> {
     let broken = |rule: &str, holds: bool| if holds { Ok(()) } else { Err(rule.to_owned()) };
     let quiet = matches!(decision.action, Action::Wait | Action::Refuse | Action::Follow { .. });
     broken("S5: a consumer changes nothing", scene.p.role == Role::Member || quiet)?;
+    let mine = o.etcd.as_ref().and_then(|seen| Some(seen.ok()?.minor));
+    let lowest = views(o).filter_map(|(_, v)| Some(v.server_version.parse::<EtcdVersion>().ok()?.minor)).min();
+    let apart = mine.zip(lowest).is_some_and(|(mine, lowest)| mine > lowest + 1);
+    let without_data = matches!(o.own_data, OwnData::Empty | OwnData::NoLog);
+    let enters = matches!(decision.action, Action::Add { .. } | Action::Start(_));
+    broken("F89: no etcd two minors above a member", !enters || !apart || !without_data)?;
     match &decision.action {
         Action::Wait | Action::Refuse => {}
         Action::Follow { .. } => broken("a member follows nobody", scene.p.role == Role::Consumer)?,

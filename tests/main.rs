@@ -18,6 +18,8 @@ mod chaos;
 mod catalogue;
 // What goes wrong at a bad moment, on real etcd.
 mod failures;
+// etcds of several versions in one group.
+mod versions;
 // What is read from outside, with hostile input.
 mod fuzz;
 // The main job with another judge of the AWS calls.

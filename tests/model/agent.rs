@@ -312,7 +312,7 @@ fn observation(sight: &Sight) -> Observation {
         },
     };
     let before = sight.before.as_ref().map(|before| spell_before(sight, before));
-    Observation { at: now(), me: Seen::Yes(me), own_data, group, ec2, probes, before }
+    Observation { at: now(), me: Seen::Yes(me), own_data, etcd: None, group, ec2, probes, before }
 }
 
 fn founder_entry(row: &Row) -> FounderEntry {
@@ -372,7 +372,7 @@ fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
         Answer::Founding(_, None) => (PeerAnswer::Absent(Absence::NotEtcd("404".into())), Some(Err(Absence::Refused))),
         Answer::Founding(who, Some(list)) => {
             let founders = list.as_ref().map(|nodes| founders_text(sight, nodes));
-            (PeerAnswer::Founding(Statement { instance: id(*who), group: ARN.into(), founders }), None)
+            (PeerAnswer::Founding(Statement { instance: id(*who), group: ARN.into(), founders, etcd: None }), None)
         }
         Answer::Etcd { .. } => etcd_answer(answer),
     };

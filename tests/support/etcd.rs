@@ -101,6 +101,17 @@ impl Judge {
         Some(MemberList { cluster_id, members })
     }
 
+    /// The cluster's own version as the node tells it; None when it does not.
+    pub async fn cluster_version(&self, node: Ipv4Addr) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Version {
+            etcdcluster: String,
+        }
+        let url = format!("{}://{node}:2380/version", self.schemes.1);
+        let answer = self.http.get(url).timeout(Duration::from_secs(1)).send().await.ok()?;
+        Some(serde_json::from_slice::<Version>(&answer.bytes().await.ok()?).ok()?.etcdcluster)
+    }
+
     /// Every cluster id that these nodes are in.
     pub async fn cluster_ids(&self, nodes: &[Ipv4Addr]) -> BTreeSet<String> {
         let mut ids = BTreeSet::new();

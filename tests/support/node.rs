@@ -541,6 +541,7 @@ impl Machine {
             format!("--environment-file={}", self.environment_file().display()),
             format!("--data-dir={}", self.data_dir().display()),
             format!("--state-dir={}", self.state_dir().display()),
+            format!("--etcd-binary={}", self.programs.etcd.display()),
             format!("--deadline={}", self.setup.deadline),
         ];
         options.extend(self.setup.agent_arguments.iter().cloned());
