@@ -6,9 +6,9 @@
 # compiler for its target, which Debian has for the native one only.
 #
 # In a container it needs the host's network, the metadata service's hop limit at 2 where that is not possible, and
-# what is not in the image: CA certificates for AWS, the two directories that it writes, etcd's data.
+# what is not in the image: CA certificates for AWS, the two directories that it writes, etcd's data, etcd's version.
 #
-#   docker run --rm --network=host --user="$(id -u etcd):$(id -g etcd)" \
+#   docker run --rm --network=host --user="$(id -u etcd):$(id -g etcd)" --env=ETCD_BOOTSTRAP_ETCD_VERSION=3.6.16 \
 #     -v /etc/ssl/certs:/etc/ssl/certs:ro -v /run/etcd-bootstrap:/run/etcd-bootstrap \
 #     -v /var/lib/etcd-bootstrap:/var/lib/etcd-bootstrap -v /var/lib/etcd:/var/lib/etcd etcd-bootstrap
 

@@ -9,7 +9,7 @@ use clap::CommandFactory;
 use serde_json::json;
 
 use etcd_bootstrap::cli::Cli;
-use etcd_bootstrap::model::{CLUSTER_TAG, Reason};
+use etcd_bootstrap::model::{CLUSTER_TAG, EtcdVersion, Reason};
 use etcd_bootstrap::reason::Exit;
 
 // ---------------------------------------------------------------- the command line
@@ -330,6 +330,18 @@ fn what_ignition_and_the_readme_install_is_shipped_and_ends_where_systemd_looks(
     }
     let shipped: BTreeSet<String> = files().into_iter().filter(|file| file.starts_with("systemd/")).collect();
     assert_eq!(installed, shipped, "a unit that nothing installs, or the other way round");
+}
+
+/// On Flatcar the agent cannot ask an image.
+#[test]
+fn f89_the_agent_is_told_the_version_of_the_image_that_ignition_names() {
+    for config in ["ignition/member.bu", "ignition/member-tls.bu"] {
+        let text = read(config);
+        let value = |name: &str| text.lines().find_map(|line| line.split_once(name)).map(|(_, value)| value.to_owned());
+        let told = value("ETCD_BOOTSTRAP_ETCD_VERSION=").expect("the agent is told");
+        assert_eq!(Some(&told), value("Environment=ETCD_IMAGE_TAG=").as_ref(), "{config}");
+        told.parse::<EtcdVersion>().unwrap_or_else(|why| panic!("{config}: {why}"));
+    }
 }
 
 #[test]

@@ -87,7 +87,8 @@ impl Lab {
             |address: Ipv4Addr, port| TcpListener::bind((address, port)).map_err(|e| format!("{address}: {e}"));
         tokio::spawn(forward_metadata(listen(METADATA, 80)?));
         let aws = Aws::start(cloud.clone(), listen(OWN, 4566)?).map_err(|error| error.to_string())?;
-        let options = vec![format!("AWS_ENDPOINT_URL={}", aws.url())];
+        // The stand-in for docker starts the node's own etcd, whatever the tag.
+        let options = vec![format!("AWS_ENDPOINT_URL={}", aws.url()), "ETCD_BOOTSTRAP_ETCD_VERSION=auto".to_owned()];
         Ok(Self {
             cloud,
             aws,
@@ -199,7 +200,7 @@ impl Lab {
         let text = std::fs::read_to_string(&drop_in).map_err(|error| format!("{}: {error}", drop_in.display()))?;
         for file in config["storage"]["files"].as_array_mut().into_iter().flatten() {
             let path = file["path"].as_str().unwrap_or_default();
-            if path.contains("/etcd-member.service.d/") {
+            if path.ends_with("/etcd-member.service.d/10-etcd-bootstrap.conf") {
                 file["path"] = path.replace("etcd-member.service.d", "etcd.service.d").into();
                 file["contents"] = json!({ "source": format!("data:,{}", percent_encoded(&text)) });
             }
