@@ -29,7 +29,7 @@ async fn is_refused(rig: &mut Rig, etcd: PathBuf, reason: &str, nodes: &[Node]) 
     rig.programs.etcd = etcd;
     let joiner = rig.launch(Some(GROUP)).unwrap();
     joiner.boot();
-    joiner.wait_for(PATIENCE, |event| *event == Event::GaveUp("exit code 78".into())).await.unwrap();
+    joiner.wait_for(PATIENCE, |event| matches!(event, Event::AgentExited { code: 78, .. })).await.unwrap();
     let log = joiner.log("agent.log");
     assert!(log.contains(&format!("reason={reason}")), "{log}");
     assert_eq!(joiner.environment(), Ok(None));
