@@ -454,8 +454,8 @@ pub fn citations(text: &str) -> BTreeSet<String> {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let letter = usize::from(rest[digits..].starts_with(['b', 'c']));
         let next = rest[digits + letter..].chars().next();
-        let in_name = c == 'f' && next == Some('_') && digits == 2;
-        let in_comment = c != 'f' && boundary(next) && next != Some('_') && (1..=2).contains(&digits);
+        let in_name = c == 'f' && next == Some('_') && (2..=3).contains(&digits);
+        let in_comment = c != 'f' && boundary(next) && next != Some('_') && (1..=3).contains(&digits);
         if boundary(text[..at].chars().next_back()) && (in_name || in_comment) {
             cited.insert(format!("{}{}", c.to_ascii_uppercase(), &rest[..digits + letter]));
         }
