@@ -27,6 +27,10 @@ const TAG_TIMEOUT: Duration = Duration::from_secs(15);
 pub async fn ready(setup: &Setup) -> Exit {
     let mut observer = setup.observer(Own::Included);
     let started = Instant::now();
+    if let Some(why) = &setup.trouble {
+        error!("{why}");
+        return Exit::Person;
+    }
     let mut last = (String::new(), Exit::NotNow);
     let voter = until_voter(setup, &mut observer, &mut last);
     let cluster = match setup.options.deadline.0 {

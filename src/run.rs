@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 use crate::apply::{Applied, apply};
 use crate::cli::{Options, WhichEtcd};
 use crate::decide::{decide, remember, statement};
+use crate::disk;
 use crate::environment;
 use crate::founder::Listener;
 use crate::model::{
@@ -54,11 +55,14 @@ pub struct Record {
     pub observation: Observation,
 }
 
+    /// None on a port of plain HTTP, and where there is trouble.
 impl Setup {
     /// Reads the certificates of the ports that use TLS.
+    /// Why the certificates cannot be used; etcd may well be able to (F103). Nobody answers over TLS then.
+    pub trouble: Option<String>,
     ///
     /// # Errors
-    /// A sentence that names the file.
+    /// A sentence that names the file, unless this is a node with data: it starts in spite of it (F51).
     pub fn new(options: Options) -> Result<Self, String> {
         let files = |ca: &Option<PathBuf>, cert: &Option<PathBuf>, key: &Option<PathBuf>| tls::Files {
             ca: ca.clone(),
@@ -71,9 +75,15 @@ impl Setup {
         let t = &options.tls;
         let peer = files(&t.peer_trusted_ca_file, &t.peer_cert_file, &t.peer_key_file);
         let client = files(&t.trusted_ca_file, &t.cert_file, &t.key_file);
-        let peer_tls = load(options.etcd_peer_scheme, peer)?;
-        let client_tls = load(options.etcd_client_schema, client)?;
-        Ok(Self { options, peer_tls, client_tls })
+        let peer_tls = load(options.etcd_peer_scheme, peer);
+        let client_tls = load(options.etcd_client_schema, client);
+        match (peer_tls, client_tls) {
+            (Ok(peer_tls), Ok(client_tls)) => Ok(Self { options, peer_tls, client_tls, trouble: None }),
+            (Err(why), _) | (_, Err(why)) if has_data(&options) => {
+                Ok(Self { options, peer_tls: None, client_tls: None, trouble: Some(why) })
+            }
+            (Err(why), _) | (_, Err(why)) => Err(why),
+        }
     }
 
     /// Where and how this run looks.
@@ -115,6 +125,9 @@ impl Setup {
         Ok(())
     }
 
+        if let Some(why) = self.trouble.as_ref().filter(|_| may_join) {
+            return Err(why.clone());
+        }
     /// Where the observation that led to the last decision is kept, beside the environment file.
     pub fn record_file(&self) -> PathBuf {
         self.options.environment_file.with_extension("observation.json")
@@ -132,6 +145,12 @@ pub async fn run(setup: &Setup) -> Exit {
     }
     let mut run = Run::new(setup);
     loop {
+/// Whether this node is a member with data of its own.
+fn has_data(options: &Options) -> bool {
+    let own = || disk::read_own_data(&options.data_dir, options.wal_dir.as_deref());
+    !options.proxy_mode && matches!(own(), OwnData::Log { .. })
+}
+
         let Some((observation, decision)) = run.look().await else { return run.give_up() };
         match run.carry_out(&observation, &decision).await {
             Next::LookAgain => {}

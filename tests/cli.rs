@@ -20,7 +20,7 @@ use crate::support::http::{self, Answer, Request};
 use crate::support::imds::{self, CREDENTIALS, IDENTITY};
 use crate::support::node::{Event, Node, Run};
 use crate::support::rig::Rig;
-use crate::support::tls::{Authority, TlsFiles};
+use crate::support::tls::{Authority, P521_KEY, TlsFiles};
 
 const GROUP: &str = "etcd-a";
 
@@ -435,6 +435,67 @@ async fn f80_a_certificate_that_the_others_refuse_keeps_the_node_out_before_the_
     let good = [&["--dry-run", "--output=json"], &as_str(&arguments)[..]].concat();
     let run = node.agent("run", &good).await.unwrap();
     assert_eq!(json(&run)["decision"], "add", "a good one lets it in: {}", run.stdout);
+}
+
+/// Go refuses both, and rustls notices neither of a certificate that it only presents.
+#[tokio::test]
+async fn b19_f102_an_expired_authority_and_a_certificate_for_servers_alone_are_found() {
+    let (rig, node) = alone();
+    let (own, dir) = (node.address.to_string(), rig.directory.path());
+    let expired = || Authority::until(2021).write(dir, &[&own]);
+    let for_servers = || Authority::new().write_for_servers(dir, &[&own]);
+    let cases: [(&dyn Fn() -> std::io::Result<TlsFiles>, &str); 2] =
+        [(&expired, "authority has expired"), (&for_servers, "usage")];
+    for (write, word) in cases {
+        let files = write().unwrap();
+        for port in ["", "peer-"] {
+            refuses(&node, &as_str(&tls_options(port, &files)), 78, &["own certificate", &own, word]).await;
+        }
+    }
+}
+
+/// Also while an old authority is still in the file, as in the middle of a change to another one.
+#[tokio::test]
+async fn b19_f102_an_expired_authority_beside_the_own_one_is_no_fault() {
+    let (rig, node) = alone();
+    let (own, dir) = (node.address.to_string(), rig.directory.path());
+    let old = fs::read_to_string(Authority::until(2021).write(dir, &[&own]).unwrap().ca).unwrap();
+    let files = Authority::new().write(dir, &[&own]).unwrap();
+    let new = fs::read_to_string(&files.ca).unwrap();
+    fs::write(&files.ca, old + &new).unwrap();
+    let run = node.agent("run", &as_str(&tls_options("peer-", &files))).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn b20_f51_f103_keys_and_authorities_that_the_agent_cannot_use_keep_no_data_down() {
+    let (rig, node) = with_data().await;
+    let (own, dir) = (node.address.to_string(), rig.directory.path());
+    let good = Authority::new().write(dir, &[&own]).unwrap();
+    let (key, bundle) = (dir.join("p521.pem"), dir.join("bundle.pem"));
+    fs::write(&key, P521_KEY).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+    fs::write(&bundle, fs::read_to_string(&good.ca).unwrap() + broken).unwrap();
+    // A certificate that is its own authority: Go takes it, webpki does not.
+    let itself = TlsFiles { cert: good.ca.clone(), key: dir.join("ca-key.pem"), ..good.clone() };
+    let cases = [
+        (TlsFiles { key, ..good.clone() }, "p521.pem"),
+        (TlsFiles { ca: bundle, ..good }, "bundle.pem"),
+        (itself, "own certificate"),
+    ];
+    let mut fresh_rig = self::rig();
+    fresh_rig.setup.deadline = "2s".into();
+    fresh_rig.group(GROUP, 1);
+    let fresh = fresh_rig.launch(Some(GROUP)).unwrap();
+    for (files, word) in cases {
+        for port in ["", "peer-"] {
+            let arguments = tls_options(port, &files);
+            let run = starts(&node, &as_str(&arguments)).await;
+            let warned = run.stderr.lines().any(|line| line.starts_with('W') && line.contains(word));
+            assert!(warned, "{word}: {}", run.stderr);
+            refuses(&fresh, &as_str(&arguments), 78, &[word]).await;
+        }
+    }
 }
 
 // ---------------------------------------------------------------- disk

@@ -5,22 +5,42 @@ use std::{fs, io};
 
 use super::etcd::Judge;
 
+/// A key on P-521, as openssl makes it: ring can neither make nor use one.
+pub const P521_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIHuAgEAMBAGByqGSM49AgEGBSuBBAAjBIHWMIHTAgEBBEIAj4B2JUJxkpKXbuA9
+bKuAhVGkFBxJIfr3zFj/LjbYHdiIC6QxfQS56YsFPQg1gEo1XfXplUn7Xtlw8GAt
+TJmfr+WhgYkDgYYABAFbJ4DHD4zpN6RBJt3EAnIAJPLfeDWWB3BU3DKzXW68MMAw
+oFs/2NcyTHlajXyt75sP3MCEeW2rLKpwDQoNb/eP2AC7Hk+uWiJe2s0f02/cXkK3
+ovhimW8fIaVOifyz3xJJn0Inch0YfePWPuWMNcm2u/Bb8bDXq35HVrOEdcKVHjq9
+RQ==
+-----END PRIVATE KEY-----
+";
+
 pub struct Authority {
     certificate: String,
+    key: String,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
 impl Authority {
     pub fn new() -> Self {
+        Self::until(2099)
+    }
+
+    /// One that is valid until the end of a year.
+    pub fn until(last_year: i32) -> Self {
         let key = new_key();
         let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("no name is a good name");
+        parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(last_year, 12, 31);
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let certificate = parameters.self_signed(&key).expect("its own key signs it").pem();
-        Self { certificate, issuer: rcgen::Issuer::new(parameters, key) }
+        Self { certificate, key: key.serialize_pem(), issuer: rcgen::Issuer::new(parameters, key) }
     }
 
     /// A certificate for all these addresses, for servers and clients, with its key and the authority's own: `ca.pem`,
-    /// `node.pem` and `node-key.pem`.
+    /// `ca-key.pem`, `node.pem` and `node-key.pem`.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -33,14 +53,34 @@ impl Authority {
     /// # Errors
     /// When the files cannot be written.
     pub fn write_until(&self, dir: &Path, names: &[&str], last_year: i32) -> io::Result<TlsFiles> {
+        self.write_for(dir, names, last_year, Vec::new())
+    }
+
+    /// A certificate for servers alone.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn write_for_servers(&self, dir: &Path, names: &[&str]) -> io::Result<TlsFiles> {
+        self.write_for(dir, names, 2099, vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth])
+    }
+
+    fn write_for(
+        &self,
+        dir: &Path,
+        names: &[&str],
+        last_year: i32,
+        usages: Vec<rcgen::ExtendedKeyUsagePurpose>,
+    ) -> io::Result<TlsFiles> {
         let key = new_key();
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut parameters = rcgen::CertificateParams::new(names).expect("the names are addresses");
+        parameters.extended_key_usages = usages;
         parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
         parameters.not_after = rcgen::date_time_ymd(last_year, 12, 31);
         let certificate = parameters.signed_by(&key, &self.issuer).expect("the authority signs");
         let files = TlsFiles { ca: dir.join("ca.pem"), cert: dir.join("node.pem"), key: dir.join("node-key.pem") };
         fs::write(&files.ca, &self.certificate)?;
+        fs::write(dir.join("ca-key.pem"), &self.key)?;
         fs::write(&files.cert, certificate.pem())?;
         fs::write(&files.key, key.serialize_pem())?;
         Ok(files)
