@@ -1,13 +1,15 @@
 //! What a waiting agent answers on its own etcd peer address: the port is free until etcd starts, the security group
 //! lets the other founders reach it, and peer TLS protects it as it protects etcd.
 //!
-//! Owns the port while the agent waits. Everything but the one path gets 404: an etcd that lists this node as a peer
-//! asks here too, and takes 410 or 403 as "you have been removed" (rafthttp/stream.go:621, util.go:110, v3.7.1).
+//! Owns the port while the agent waits. Whoever reaches it may be anybody, also under TLS until the handshake is over:
+//! no connection lives on, one host has its share of the places, and what is said here is believed of nobody (F106).
+//! Everything but the one path gets 404: an etcd that lists this node as a peer asks here too, and takes 410 or 403 as
+//! "you have been removed" (rafthttp/stream.go:621, util.go:110, v3.7.1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +18,12 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::model::{InstanceId, Statement};
@@ -32,11 +34,18 @@ pub const PATH: &str = "/etcd-bootstrap/founder";
 /// What the one who asks says of itself, so that it need not be asked in turn.
 pub const STATEMENT_HEADER: &str = "x-etcd-bootstrap-statement";
 
-/// A caller that sends nothing must not hold a connection for ever.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may live, handshake and answer included. Who asks has given up after a second
+/// (`peer::TIMEOUT`).
+const LIFE: Duration = Duration::from_secs(2);
 
-/// More than all founders and etcds of a large group at once; further callers wait for a place.
+/// More than all founders and etcds of a large group at once; beyond it the oldest connection makes room.
 const MAX_CONNECTIONS: usize = 64;
+
+/// What one host may hold of them. A founder asks three things at once; behind a relay, several have one address.
+const MAX_FROM_ONE_ADDRESS: usize = 24;
+
+/// How often one founder is a reason to look sooner: it shows up, its list settles, and it may change its mind twice.
+const MAX_NEWS: u32 = 4;
 
 /// The listening port; closed when dropped, with every connection on it.
 pub struct Listener {
@@ -47,7 +56,9 @@ pub struct Listener {
 #[derive(Default)]
 struct Said {
     own: Mutex<Option<Statement>>,
-    heard: Mutex<BTreeMap<InstanceId, Option<String>>>,
+    others: Mutex<BTreeSet<InstanceId>>,
+    /// What each of the others said last, and how often that was news.
+    heard: Mutex<BTreeMap<InstanceId, (Statement, u32)>>,
     news: Notify,
 }
 
@@ -63,9 +74,10 @@ impl Listener {
         Ok(Self { said, server })
     }
 
-    /// Answers this from now on; None answers nothing.
-    pub fn say(&self, statement: Option<Statement>) {
+    /// Answers this from now on; None answers nothing. What others than these say of themselves is no news.
+    pub fn say(&self, statement: Option<Statement>, others: BTreeSet<InstanceId>) {
         *lock(&self.said.own) = statement;
+        *lock(&self.said.others) = others;
     }
 
     /// Waits until another founder shows up or says something new of itself. What it said is only a reason to look:
@@ -83,38 +95,44 @@ impl Drop for Listener {
 
 async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, said: Arc<Said>) {
     let mut connections = JoinSet::new();
+    let mut open: Vec<(IpAddr, AbortHandle)> = Vec::new();
     loop {
-        while connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, from)) = listener.accept().await else {
             // Out of file descriptors, most likely: they come back.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        connections.spawn(converse(stream, tls.clone(), said.clone()));
         while connections.try_join_next().is_some() {}
+        open.retain(|(_, connection)| !connection.is_finished());
+        if open.iter().filter(|(address, _)| *address == from.ip()).count() >= MAX_FROM_ONE_ADDRESS {
+            continue;
+        }
+        if open.len() >= MAX_CONNECTIONS {
+            open.remove(0).1.abort();
+        }
+        let conversation = tokio::time::timeout(LIFE, converse(stream, tls.clone(), said.clone()));
+        open.push((from.ip(), connections.spawn(async { drop(conversation.await) })));
     }
 }
 
 async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, said: Arc<Said>) {
     match tls {
-        None => answer_all(stream, said).await,
+        None => answer_one(stream, said).await,
         Some(tls) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(READ_TIMEOUT, tls.accept(stream)).await {
-                answer_all(stream, said).await;
+            if let Ok(stream) = tls.accept(stream).await {
+                answer_one(stream, said).await;
             }
         }
     }
 }
 
-async fn answer_all(stream: impl AsyncRead + AsyncWrite + Unpin, said: Arc<Said>) {
+async fn answer_one(stream: impl AsyncRead + AsyncWrite + Unpin, said: Arc<Said>) {
     let service = service_fn(move |request| {
         let reply = answer(&request, &said);
         async { Ok::<_, Infallible>(reply) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT).max_buf_size(64 * 1024);
+    http.keep_alive(false).max_buf_size(64 * 1024);
     // A caller that goes away in the middle is its own affair.
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
@@ -131,11 +149,17 @@ fn answer(request: &Request<Incoming>, said: &Said) -> Response<Full<Bytes>> {
 }
 
 fn hear(said: &Said, theirs: Statement) {
-    let mut heard = lock(&said.heard);
-    let known = heard.len() < MAX_CONNECTIONS || heard.contains_key(&theirs.instance);
-    if known && heard.insert(theirs.instance, theirs.founders.clone()) != Some(theirs.founders) {
-        said.news.notify_one();
+    if !lock(&said.others).contains(&theirs.instance) {
+        return;
     }
+    let mut heard = lock(&said.heard);
+    let news = match heard.get(&theirs.instance) {
+        Some((last, news)) if *last == theirs || *news >= MAX_NEWS => return,
+        Some((_, news)) => *news,
+        None => 0,
+    };
+    heard.insert(theirs.instance.clone(), (theirs, news + 1));
+    said.news.notify_one();
 }
 
 fn reply(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {

@@ -339,7 +339,8 @@ impl<'a> Run<'a> {
         }
         self.said = statement(observation, &self.policy);
         if let Some(listener) = &self.listener {
-            listener.say(self.said.clone());
+            let others = observation.group.ok().map(|group| group.instances.keys().cloned().collect());
+            listener.say(self.said.clone(), others.unwrap_or_default());
         }
     }
 

@@ -22,7 +22,7 @@ use crate::support::node::{Event, Node, Run};
 use crate::support::rig::Rig;
 use crate::support::tls::{Authority, P521_KEY, TlsFiles};
 
-const GROUP: &str = "etcd-a";
+pub const GROUP: &str = "etcd-a";
 
 /// The actions of a pass, as policies name them.
 const READS: [(Action, &str); 3] = [
@@ -1019,7 +1019,7 @@ async fn watch(node: &Node) -> Vec<(Instant, String)> {
 
 // ---------------------------------------------------------------- what tests are made of
 
-fn rig() -> Rig {
+pub fn rig() -> Rig {
     let mut rig = rig_with(find("target".as_ref()).expect("the tests need an etcd"));
     // Long enough for several looks on a busy machine.
     rig.setup.deadline = "2s".into();
@@ -1027,7 +1027,7 @@ fn rig() -> Rig {
 }
 
 /// Instances of a group that wants them all; their machines are off.
-fn group_of(size: usize) -> (Rig, Vec<Node>) {
+pub fn group_of(size: usize) -> (Rig, Vec<Node>) {
     let rig = rig();
     rig.group(GROUP, u32::try_from(size).unwrap());
     let nodes = rig.launch_many(GROUP, size).unwrap();

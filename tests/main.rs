@@ -20,6 +20,8 @@ mod catalogue;
 mod failures;
 // etcds of several versions in one group.
 mod versions;
+// What it asks of others in an outage, and what a neighbour can do to it.
+mod pressure;
 // What is read from outside, with hostile input.
 mod fuzz;
 // The main job with another judge of the AWS calls.
