@@ -5,7 +5,7 @@
 # Each is built on its own architecture (buildx emulates the other one), because the C code of ring needs a musl
 # compiler for its target, which Debian has for the native one only.
 #
-# In a container it needs the host's network, the metadata service's hop limit at 2 where that is not possible, and
+# In a container a member needs the host's network (a consumer may do with the metadata service's hop limit at 2), and
 # what is not in the image: CA certificates for AWS, the two directories that it writes, etcd's data, etcd's version.
 #
 #   docker run --rm --network=host --user="$(id -u etcd):$(id -g etcd)" --env=ETCD_BOOTSTRAP_ETCD_VERSION=3.6.16 \

@@ -20,7 +20,11 @@ fn main() -> ExitCode {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    exit(runtime.expect("a runtime needs only file descriptors").block_on(carry_out(cli)))
+    let runtime = runtime.expect("a runtime needs only file descriptors");
+    let code = runtime.block_on(carry_out(cli));
+    // Dropped, it would wait for a name that is still being looked up, for as long as the system's resolver does.
+    runtime.shutdown_background();
+    exit(code)
 }
 
 async fn carry_out(cli: Cli) -> Exit {

@@ -259,6 +259,14 @@ impl<T> Seen<T> {
             Self::No(_) => None,
         }
     }
+
+    /// Why it could not be looked at; None where it was seen.
+    pub fn blind(&self) -> Option<&Blind> {
+        match self {
+            Self::Yes(_) => None,
+            Self::No(blind) => Some(blind),
+        }
+    }
 }
 
 /// Why something outside could not be looked at.

@@ -17,20 +17,22 @@ use crate::reason::Exit;
 use crate::remote::etcd::{self, Refusal};
 use crate::run::Setup;
 
-/// A learner of a small cluster is in sync within a few of these.
+/// A learner of a small cluster is in sync within a few of these. One that waits for a large snapshot looks again after
+/// a tenth of the time that it has waited for the same thing, and at most after the last.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOK_AGAIN_LAST: Duration = Duration::from_secs(2);
 
 /// The tag can wait for the next start; the ready unit should not wait long for it.
 const TAG_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Waits, promotes, tags.
 pub async fn ready(setup: &Setup) -> Exit {
-    let mut observer = setup.observer(Own::Included);
-    let started = Instant::now();
     if let Some(why) = &setup.trouble {
         error!("{why}");
         return Exit::Person;
     }
+    let mut observer = setup.observer(Own::Included);
+    let started = Instant::now();
     let mut last = (String::new(), Exit::NotNow);
     let voter = until_voter(setup, &mut observer, &mut last);
     let cluster = match setup.options.deadline.0 {
@@ -51,6 +53,7 @@ pub async fn ready(setup: &Setup) -> Exit {
 
 /// Looks until the member is a voter; `last` says what it waits for, and the exit code should it wait in vain.
 async fn until_voter(setup: &Setup, observer: &mut Observer, last: &mut (String, Exit)) -> ClusterId {
+    let mut since = Instant::now();
     loop {
         let waiting_for = match observer.identity().await {
             Err(blind) => (blind.why.clone(), Reason::MetadataBlind(blind).exit()),
@@ -61,9 +64,10 @@ async fn until_voter(setup: &Setup, observer: &mut Observer, last: &mut (String,
         };
         if last.0 != waiting_for.0 {
             info!("waiting: {}", waiting_for.0);
+            since = Instant::now();
         }
         *last = waiting_for;
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep((since.elapsed() / 10).clamp(LOOK_AGAIN, LOOK_AGAIN_LAST)).await;
     }
 }
 

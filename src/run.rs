@@ -40,12 +40,26 @@ const TURN_PAUSE: Duration = Duration::from_millis(10);
 /// wait for hours then make four calls a second at most, well below EC2's refill of 20 a second.
 const ASK_AWS_FIRST: Duration = Duration::from_millis(100);
 const ASK_AWS_LAST: Duration = Duration::from_secs(5);
+/// While AWS throttles, each pause is four times the one before it, up to this: its bucket is that of the whole account
+/// and region, and other nodes repair their cluster with what is left in it (F66).
+const ASK_AWS_THROTTLED: Duration = Duration::from_secs(60);
+
+/// A change that etcd refuses is asked for again after this long at first, a quarter longer each time, and at most after
+/// the last. A new leader refuses every change for some five seconds: twice as long each time could double them.
+const ASK_ETCD_FIRST: Duration = Duration::from_millis(500);
+const ASK_ETCD_LAST: Duration = Duration::from_secs(5);
+
+/// The timer of a consumer is its retry: a fleet of them must not turn an outage of etcd into one of EC2's API (F104).
+const LOOKS_OF_A_CONSUMER: u32 = 2;
 
 /// What is read and checked before anything is asked: the certificates.
 pub struct Setup {
     pub options: Options,
+    /// None on a port of plain HTTP, and where there is trouble.
     pub peer_tls: Option<Arc<Tls>>,
     pub client_tls: Option<Arc<Tls>>,
+    /// Why the certificates cannot be used; etcd may well be able to (F103). Nobody answers over TLS then.
+    pub trouble: Option<String>,
 }
 
 /// A saved decision: all that is needed to make it again.
@@ -55,11 +69,8 @@ pub struct Record {
     pub observation: Observation,
 }
 
-    /// None on a port of plain HTTP, and where there is trouble.
 impl Setup {
     /// Reads the certificates of the ports that use TLS.
-    /// Why the certificates cannot be used; etcd may well be able to (F103). Nobody answers over TLS then.
-    pub trouble: Option<String>,
     ///
     /// # Errors
     /// A sentence that names the file, unless this is a node with data: it starts in spite of it (F51).
@@ -114,6 +125,9 @@ impl Setup {
     pub fn check_certificates(&self, observation: &Observation, decision: &Decision) -> Result<(), String> {
         let policy = self.options.policy();
         let may_join = policy.role == Role::Member && !matches!(decision.action, Action::Refuse);
+        if let Some(why) = self.trouble.as_ref().filter(|_| may_join) {
+            return Err(why.clone());
+        }
         let Some(me) = observation.me.ok().filter(|_| may_join) else { return Ok(()) };
         let peer = (&self.peer_tls, policy.peer_url(&me.addresses));
         let client = (&self.client_tls, policy.client_url(&me.addresses));
@@ -125,13 +139,16 @@ impl Setup {
         Ok(())
     }
 
-        if let Some(why) = self.trouble.as_ref().filter(|_| may_join) {
-            return Err(why.clone());
-        }
     /// Where the observation that led to the last decision is kept, beside the environment file.
     pub fn record_file(&self) -> PathBuf {
         self.options.environment_file.with_extension("observation.json")
     }
+}
+
+/// Whether this node is a member with data of its own.
+fn has_data(options: &Options) -> bool {
+    let own = || disk::read_own_data(&options.data_dir, options.wal_dir.as_deref());
+    !options.proxy_mode && matches!(own(), OwnData::Log { .. })
 }
 
 /// Does the main job, or the consumer's.
@@ -145,12 +162,6 @@ pub async fn run(setup: &Setup) -> Exit {
     }
     let mut run = Run::new(setup);
     loop {
-/// Whether this node is a member with data of its own.
-fn has_data(options: &Options) -> bool {
-    let own = || disk::read_own_data(&options.data_dir, options.wal_dir.as_deref());
-    !options.proxy_mode && matches!(own(), OwnData::Log { .. })
-}
-
         let Some((observation, decision)) = run.look().await else { return run.give_up() };
         match run.carry_out(&observation, &decision).await {
             Next::LookAgain => {}
@@ -183,6 +194,14 @@ struct Run<'a> {
     fresh: Freshness,
     ask_aws_at: Instant,
     ask_aws_after: Duration,
+    /// Whether AWS's last reply was that it was asked too often.
+    throttled: bool,
+    /// How many passes got beyond the metadata.
+    looks: u32,
+    /// What etcd said to the last change, if it refused it, and when it may be asked again.
+    refusal: Option<String>,
+    ask_etcd_at: Instant,
+    ask_etcd_after: Duration,
 }
 
 impl<'a> Run<'a> {
@@ -201,6 +220,11 @@ impl<'a> Run<'a> {
             fresh: Freshness::Fresh,
             ask_aws_at: Instant::now(),
             ask_aws_after: ASK_AWS_FIRST,
+            throttled: false,
+            looks: 0,
+            refusal: None,
+            ask_etcd_at: Instant::now(),
+            ask_etcd_after: ASK_ETCD_FIRST,
         }
     }
 
@@ -211,19 +235,29 @@ impl<'a> Run<'a> {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return None;
         }
-        if self.fresh == Freshness::Fresh {
-            self.ask_aws_at = Instant::now() + self.ask_aws_after / 2 + jitter(self.ask_aws_after / 2);
-            self.ask_aws_after = (self.ask_aws_after * 2).min(ASK_AWS_LAST);
-        }
+        let began = Instant::now();
         let pass = self.observer.observe(self.before.take(), self.fresh, self.said.as_ref());
         let observation = match deadline {
             None => pass.await,
             Some(deadline) => tokio::time::timeout_at(deadline, pass).await.ok()?,
         };
+        self.looks += u32::from(observation.me.ok().is_some());
+        if self.fresh == Freshness::Fresh {
+            self.pace(began, &observation);
+        }
         let decision = decide(&observation, &self.policy);
         self.report(&observation, &decision);
         self.speak(&observation).await;
         Some((observation, decision))
+    }
+
+    /// When AWS is asked next, after it was asked.
+    fn pace(&mut self, asked: Instant, observation: &Observation) {
+        self.throttled = is_throttled(observation);
+        let (factor, most) = if self.throttled { (4, ASK_AWS_THROTTLED) } else { (2, ASK_AWS_LAST) };
+        let after = self.ask_aws_after.min(most);
+        self.ask_aws_at = asked + after / 2 + jitter(after / 2);
+        self.ask_aws_after = (after * factor).min(most);
     }
 
     async fn carry_out(&mut self, observation: &Observation, decision: &Decision) -> Next {
@@ -236,14 +270,17 @@ impl<'a> Run<'a> {
             }
         }
         match &decision.action {
-            Action::Wait if self.patience_is_over(&decision.reason) => Next::End(self.give_up()),
+            Action::Wait if self.patience_is_over(&decision.reason) || self.timer_looks_again() => {
+                Next::End(self.give_up())
+            }
             Action::Wait => Next::Pause,
             Action::Refuse => Next::End(self.give_up()),
             Action::Follow { endpoints } => Next::End(self.follow(endpoints)),
             // Whoever holds the port may be this node's own etcd, on a data directory that was not looked at.
             Action::Start(_) | Action::Add { .. } | Action::Remove { .. } if self.port_trouble.is_some() => Next::Pause,
+            Action::Add { .. } | Action::Remove { .. } if Instant::now() < self.ask_etcd_at => Next::Pause,
             action if self.fresh == Freshness::LastReply && needs_fresh_reply(action) => {
-                self.ask_aws_now();
+                self.fresh = Freshness::Fresh;
                 Next::LookAgain
             }
             Action::Start(start) => self.start(observation, start).await,
@@ -259,16 +296,30 @@ impl<'a> Run<'a> {
         match apply(action, tls, &options.data_dir, options.wal_dir.as_deref()).await {
             Ok(Applied::Done(what)) => {
                 info!("{what}");
-                self.ask_aws_now();
+                self.fresh = Freshness::Fresh;
+                self.ask_aws_after = ASK_AWS_FIRST;
+                (self.refusal, self.ask_etcd_after) = (None, ASK_ETCD_FIRST);
                 Next::LookAgain
             }
             Ok(Applied::Later(why)) => {
-                info!(why, "etcd does not take the change now, looking again");
+                self.refused(why);
                 Next::Pause
             }
             Ok(Applied::Denied(why)) => Next::End(fail_for(&Reason::Denied { why })),
             Err(e) => Next::End(fail(&format!("rename the data directory {}: {e}", options.data_dir.display()))),
         }
+    }
+
+    /// Asking again at once would have AWS asked as well each time, for every change rests on a fresh reply (F104).
+    fn refused(&mut self, why: String) {
+        if self.refusal.as_ref() == Some(&why) {
+            debug!(why, "etcd still does not take the change, looking again");
+        } else {
+            info!(why, "etcd does not take the change now, looking again");
+        }
+        self.refusal = Some(why);
+        self.ask_etcd_at = Instant::now() + self.ask_etcd_after;
+        self.ask_etcd_after = (self.ask_etcd_after * 5 / 4).min(ASK_ETCD_LAST);
     }
 
     async fn start(&mut self, observation: &Observation, start: &Start) -> Next {
@@ -331,7 +382,8 @@ impl<'a> Run<'a> {
     async fn speak(&mut self, observation: &Observation) {
         let without_data = matches!(observation.own_data, OwnData::Empty | OwnData::NoLog);
         if self.policy.role == Role::Consumer || !without_data {
-            self.listener = None;
+            // A node with data holds no port for etcd, so one that is taken is etcd's own affair.
+            (self.listener, self.port_trouble) = (None, None);
             return;
         }
         if self.listener.is_none() {
@@ -362,7 +414,13 @@ impl<'a> Run<'a> {
                 self.port_trouble = None;
             }
             Err(e) => {
-                let why = format!("listen on etcd's peer address {address}: {e}");
+                let advice = match e.kind() {
+                    std::io::ErrorKind::AddrNotAvailable => {
+                        "the instance's address is not on this host: a container needs the host's network"
+                    }
+                    _ => "stop what holds the port",
+                };
+                let why = format!("listen on etcd's peer address {address}: {e}: {advice}");
                 if self.port_trouble.as_ref() != Some(&why) {
                     warn!("{why}, trying again");
                 }
@@ -387,24 +445,25 @@ impl<'a> Run<'a> {
             () = tokio::time::sleep(pause) => false,
             () = news => true,
         };
-        if heard || second_read {
+        if (heard || second_read) && !self.throttled {
             self.ask_aws_at = self.ask_aws_at.min(Instant::now() + ASK_AWS_FIRST);
         }
         self.fresh = if Instant::now() >= self.ask_aws_at { Freshness::Fresh } else { Freshness::LastReply };
-    }
-
-    fn ask_aws_now(&mut self) {
-        self.fresh = Freshness::Fresh;
-        self.ask_aws_after = ASK_AWS_FIRST;
     }
 
     fn patience_is_over(&self, reason: &Reason) -> bool {
         reason.patience().is_some_and(|patience| self.reason_since.elapsed() >= patience)
     }
 
+    /// Whether a consumer leaves the rest to its timer. The metadata, which are its own alone, it waits for.
+    fn timer_looks_again(&self) -> bool {
+        let enough = if self.throttled { 1 } else { LOOKS_OF_A_CONSUMER };
+        self.policy.role == Role::Consumer && self.looks >= enough
+    }
+
     fn give_up(&self) -> Exit {
         if let Some(why) = &self.port_trouble {
-            error!("{why}: stop what holds the port");
+            error!("{why}");
         }
         match &self.last {
             Some(decision) => fail_for(&decision.reason),
@@ -458,6 +517,11 @@ impl<'a> Run<'a> {
             warn!("save the identity {}: {e}, ignoring", file.display());
         }
     }
+}
+
+fn is_throttled(observation: &Observation) -> bool {
+    let blinds = [observation.group.blind(), observation.ec2.blind()];
+    blinds.into_iter().flatten().any(|blind| blind.kind == BlindKind::Throttled)
 }
 
 /// Whether an action rests on what AWS says of this very moment. A node with data starts without (F51).

@@ -1035,13 +1035,13 @@ pub fn group_of(size: usize) -> (Rig, Vec<Node>) {
 }
 
 /// A group of one: but for what a test does to it, the node would create its cluster.
-fn alone() -> (Rig, Node) {
+pub fn alone() -> (Rig, Node) {
     let (rig, mut nodes) = group_of(1);
     (rig, nodes.remove(0))
 }
 
 /// A group of one whose etcd has run, and is off.
-async fn with_data() -> (Rig, Node) {
+pub async fn with_data() -> (Rig, Node) {
     let mut rig = rig();
     rig.setup.deadline = "30s".into();
     let node = form(&rig, 1).await.remove(0);
@@ -1092,7 +1092,7 @@ impl Scene {
 
 /// The agent ends with this code, says these words in its last error, and writes no environment file, nor touches one
 /// that is there. Returns the error.
-async fn refuses(node: &Node, more: &[&str], code: i32, words: &[&str]) -> String {
+pub async fn refuses(node: &Node, more: &[&str], code: i32, words: &[&str]) -> String {
     let new = node.environment_file();
     let kept = new.with_file_name("kept.env");
     fs::create_dir_all(new.parent().unwrap()).unwrap();
@@ -1206,13 +1206,13 @@ fn silence(address: Ipv4Addr) -> [TcpListener; 2] {
 }
 
 /// A peer port that answers as a test says.
-struct Peer {
+pub struct Peer {
     seen: Arc<Mutex<Vec<(Instant, String, String)>>>,
     server: http::Server,
 }
 
 impl Peer {
-    fn start(address: Ipv4Addr, delay: Duration, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn start(address: Ipv4Addr, delay: Duration, answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let seen: Arc<Mutex<Vec<(Instant, String, String)>>> = Arc::default();
         let listener = TcpListener::bind((address, 2380)).expect("the address is the test's own");
         let (record, answer) = (seen.clone(), Arc::new(answer));
@@ -1233,7 +1233,7 @@ impl Peer {
     }
 
     /// When what was asked: time, method, path.
-    fn seen(&self) -> Vec<(Instant, String, String)> {
+    pub fn seen(&self) -> Vec<(Instant, String, String)> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -1242,7 +1242,7 @@ fn version() -> Answer {
     reply(200, "{\"etcdserver\":\"3.6.6\",\"etcdcluster\":\"3.6.0\"}")
 }
 
-fn reply(status: u16, body: &str) -> Answer {
+pub fn reply(status: u16, body: &str) -> Answer {
     let headers = vec![("X-Etcd-Cluster-ID", "cdf818194e3a8c32".to_owned())];
     Answer::Reply { status, content_type: "application/json", headers, body: body.to_owned().into() }
 }

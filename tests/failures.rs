@@ -144,7 +144,9 @@ async fn f14_f27_f56_a_second_join_waits_for_the_first(rig: Rig) {
     assert!(log.contains("reason=resume") && !log.contains("added http"), "it is not added twice: {log}");
 }
 
-async fn f15_f16_a_change_without_an_answer_is_looked_for_before_it_is_asked_again(rig: Rig) {
+async fn f15_f16_a_change_without_an_answer_is_looked_for_before_it_is_asked_again(mut rig: Rig) {
+    // At the second time the same answer, or none, is a debug line.
+    rig.setup.agent_arguments = vec!["-v=2".into()];
     let (first, relay, _) = behind_a_relay(&rig).await;
     rig.cloud.change(|world| world.set_desired(GROUP, 2));
     relay.meet_next([Fate::RequestLost, Fate::AnswerLost]);

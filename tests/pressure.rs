@@ -2,7 +2,8 @@
 //! neighbour floods the founders' port, names do not resolve, a proxy stands in the way.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,14 +15,111 @@ use etcd_bootstrap::tls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use crate::cli::{group_of, rig};
-use crate::support::aws::Action;
+use crate::cli::{GROUP, Peer, alone, group_of, refuses, reply, rig, with_data};
+use crate::e2e::form;
+use crate::support::aws::{Action, Fault, Often};
+use crate::support::cloud::REGION;
+use crate::support::imds::IDENTITY;
+use crate::support::node::Event;
 use crate::support::rig::Rig;
 use crate::support::tls::Authority;
 
 /// The reads of AWS so far: each pass that asks makes one.
 fn reads(rig: &Rig) -> usize {
     rig.aws.count(Action::DescribeAutoScalingGroups)
+}
+
+// ---------------------------------------------------------------- an outage
+
+#[tokio::test]
+async fn b14_f104_a_consumer_leaves_an_outage_to_its_timer() {
+    let (rig, nodes) = group_of(2);
+    rig.group("consumers", 1);
+    let consumer = rig.launch(Some("consumers")).unwrap();
+    let group = format!("--scaling-group-name={GROUP}");
+    let options = ["--proxy-mode", &group, "--deadline=infinity"];
+    drop(nodes);
+    // `refuses` runs it twice at once, and looks that the last file is kept.
+    refuses(&consumer, &options, 75, &["none of 2 instances answers"]).await;
+    assert!(reads(&rig) <= 4, "{:?}", rig.aws.counts());
+    rig.aws.forget_calls();
+    rig.aws.inject(Action::DescribeInstances, Fault::Throttle, Often::Always);
+    refuses(&consumer, &options, 69, &["RequestLimitExceeded"]).await;
+    assert!(reads(&rig) <= 2, "{:?}", rig.aws.counts());
+}
+
+#[tokio::test]
+async fn b14_f66_f104_a_node_that_is_throttled_asks_ever_less() {
+    let (rig, node) = alone();
+    rig.aws.inject(Action::DescribeAutoScalingGroups, Fault::Throttle, Often::Always);
+    let run = node.agent("run", &["--deadline=8s"]).await.unwrap();
+    assert_eq!(run.code, 69, "{}", run.stderr);
+    // Twice as long a pause each time would make it seven at least.
+    assert!(reads(&rig) <= 5, "{:?}", rig.aws.counts());
+}
+
+#[tokio::test]
+async fn b15_f104_a_change_that_etcd_refuses_is_asked_for_less_and_less() {
+    let rig = rig();
+    let members = form(&rig, 3).await;
+    // Its instance runs, so it is not dead; and while it is away etcd takes no new member ("unhealthy cluster").
+    members[2].shut_down().await;
+    rig.cloud.change(|world| world.set_desired(GROUP, 4));
+    let node = rig.launch(Some(GROUP)).unwrap();
+    rig.aws.forget_calls();
+    let run = node.agent("run", &["--deadline=12s", "--join-as=learner"]).await.unwrap();
+    assert_eq!(run.code, 75, "{}", run.stderr);
+    let refusals: Vec<_> = run.stderr.lines().filter(|line| line.contains("etcd does not take the change")).collect();
+    assert_eq!(refusals.len(), 1, "one line a reason: {}", run.stderr);
+    assert!(refusals[0].contains("unhealthy cluster"), "{refusals:?}");
+    assert!(reads(&rig) <= 20, "{:?}", rig.aws.counts());
+}
+
+#[tokio::test]
+async fn b34_f104_ready_asks_less_and_less_for_a_promotion() {
+    let (_rig, node) = with_data().await;
+    let peer = Peer::start(node.address, Duration::ZERO, |_| reply(404, ""));
+    let run = node.agent("ready", &["--deadline=6s"]).await.unwrap();
+    assert_eq!(run.code, 75, "{}", run.stderr);
+    let looks = peer.seen().iter().filter(|(_, _, path)| path == "/members").count();
+    // A small learner is promoted within the first second, so nothing changes there.
+    assert!((8..40).contains(&looks), "{looks} looks in 6 s");
+}
+
+// ---------------------------------------------------------------- the end
+
+#[tokio::test]
+async fn b16_f105_a_name_server_that_says_nothing_does_not_hold_the_end_up() {
+    let mut rig = rig();
+    rig.setup.deadline = "60s".into();
+    let Ok(names) = UdpSocket::bind((rig.cloud_address(), 53)) else {
+        eprintln!("skipped: this process may not open port 53");
+        return;
+    };
+    // As soon as the file is there, a look-up takes minutes. The mount ends with its namespace.
+    let conf = rig.directory.path().join("resolv.conf");
+    let (file, agent) = (conf.display(), rig.programs.agent.display());
+    let inner = format!("#!/bin/sh\nmount --bind {file} /etc/resolv.conf || exit 99\nexec {agent} \"$@\"\n");
+    let inner = rig.directory.script("inner", &inner).unwrap();
+    let outer = format!(
+        "#!/bin/sh\n[ -e {file} ] || exec {agent} \"$@\"\n\
+         export AWS_ENDPOINT_URL_AUTO_SCALING=http://aws.example.com AWS_ENDPOINT_URL_EC2=http://aws.example.com\n\
+         exec unshare --mount {} \"$@\"\n",
+        inner.display()
+    );
+    rig.programs.agent = rig.directory.script("outer", &outer).unwrap();
+    let node = form(&rig, 1).await.remove(0);
+    node.shut_down().await;
+    fs::write(&conf, format!("nameserver {}\noptions timeout:30 attempts:5\n", rig.cloud_address())).unwrap();
+    let run = node.agent("run", &[]).await.unwrap();
+    if run.code == 99 || run.stderr.contains("unshare") {
+        eprintln!("skipped: this machine lets nobody mount a file: {}", run.stderr.trim());
+        return;
+    }
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    names.set_nonblocking(true).unwrap();
+    assert!(names.recv(&mut [0; 512]).is_ok(), "the name server was asked");
+    assert!(run.took < Duration::from_secs(25), "{:?}: {}", run.took, run.stderr);
 }
 
 // ---------------------------------------------------------------- the founders' port
@@ -137,4 +235,40 @@ async fn b17_f106_changing_statements_drive_no_calls_of_aws() {
     assert!(answered.load(Ordering::Relaxed) > 20, "the flood got through: {answered:?}");
     // In quiet it is some nine.
     assert!(reads(&rig) <= 20, "{:?}", rig.aws.counts());
+}
+
+#[tokio::test]
+async fn b28_a_container_without_the_hosts_network_is_told_so() {
+    let (_rig, node) = alone();
+    let document = serde_json::json!({
+        "instanceId": node.instance, "region": REGION,
+        // Of a network for documentation (RFC 5737), so on no host.
+        "privateIp": "192.0.2.1",
+    });
+    node.imds.answer(IDENTITY, 200, &document.to_string());
+    let run = node.agent("run", &[]).await.unwrap();
+    assert_ne!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("a container needs the host's network"), "{}", run.stderr);
+    assert!(!run.stderr.contains("stop what holds the port"), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn b33_f51_data_that_is_mounted_late_starts_in_the_same_run() {
+    let (_rig, node) = with_data().await;
+    let (data, elsewhere) = (node.data_dir(), node.dir().join("not-mounted-yet"));
+    fs::rename(&data, &elsewhere).unwrap();
+    let held = TcpListener::bind((node.address, 2380)).unwrap();
+    node.boot();
+    while !node.log("agent.log").contains("stop what holds the port") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    fs::rename(&elsewhere, &data).unwrap();
+    let exits = |event: &Event| matches!(event, Event::AgentExited { .. });
+    node.wait_for(Duration::from_secs(60), exits).await.unwrap();
+    let code = node.events().into_iter().find_map(|(_, event)| match event {
+        Event::AgentExited { code, .. } => Some(code),
+        _ => None,
+    });
+    assert_eq!(code, Some(0), "{}", node.story());
+    drop(held);
 }
