@@ -29,6 +29,9 @@ const OURS: &str = "etcd_bootstrap";
 /// hyper, h2, tonic and everything of AWS is left out: aws-smithy-runtime's debug lines hold whole requests.
 const OTHERS_WITHOUT_SECRETS: [&str; 3] = ["hyper_util::client::legacy::connect", "reqwest::connect", "rustls"];
 
+/// Their warnings come with every call and say what the error of the call says too.
+const SAID_BY_OURS: [&str; 2] = ["aws_config::imds::credentials", "aws_config::meta::credentials"];
+
 /// The verbosities from which more is shown, as `-v=N` of gambol99/etcd-discovery used them.
 const VERBOSE: u8 = 2;
 const VERY_VERBOSE: u8 = 10;
@@ -70,6 +73,7 @@ where
 fn filter(verbosity: u8) -> Targets {
     let ours = if verbosity >= VERBOSE { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let targets = Targets::new().with_default(LevelFilter::WARN).with_target(OURS, ours);
+    let targets = targets.with_targets(SAID_BY_OURS.map(|target| (target, LevelFilter::ERROR)));
     if verbosity < VERY_VERBOSE {
         return targets;
     }

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that the table's third column is about, by the name that it gives them.
-const CRATES: [(&str, &str); 14] = [
+const CRATES: [(&str, &str); 15] = [
     ("aws_config", "aws"),
+    ("aws_credential_types", "aws"),
     ("aws_sdk_autoscaling", "aws"),
     ("aws_sdk_ec2", "aws"),
     ("aws_smithy_http_client", "aws"),

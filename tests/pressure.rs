@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::cli::{GROUP, Peer, alone, group_of, refuses, reply, rig, with_data};
 use crate::e2e::form;
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::cloud::REGION;
-use crate::support::imds::IDENTITY;
+use crate::support::imds::{CREDENTIALS, IDENTITY};
 use crate::support::node::Event;
 use crate::support::rig::Rig;
 use crate::support::tls::Authority;
@@ -271,4 +271,39 @@ async fn b33_f51_data_that_is_mounted_late_starts_in_the_same_run() {
     });
     assert_eq!(code, Some(0), "{}", node.story());
     drop(held);
+}
+
+// ---------------------------------------------------------------- AWS out of reach
+
+#[tokio::test]
+async fn b29_an_instance_without_a_profile_needs_a_person() {
+    let (_rig, node) = alone();
+    node.imds.answer(CREDENTIALS, 404, "");
+    refuses(&node, &[], 78, &["autoscaling:DescribeAutoScalingInstances", "instance profile"]).await;
+    let run = node.agent("run", &[]).await.unwrap();
+    assert!(run.stderr.lines().all(|line| !line.starts_with('W')), "the SDK says nothing beside: {}", run.stderr);
+}
+
+#[tokio::test]
+async fn b30_aws_is_asked_by_way_of_the_proxy_for_https() {
+    let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        use std::io::Read as _;
+        let mut text = vec![0; 1024];
+        let length = proxy.accept().and_then(|(mut stream, _)| stream.read(&mut text)).unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    });
+    let mut rig = rig();
+    rig.group(GROUP, 1);
+    for service in ["AUTO_SCALING", "EC2"] {
+        rig.setup.agent_environment.insert(format!("AWS_ENDPOINT_URL_{service}"), "https://aws.example.com".into());
+    }
+    // The metadata never go there: with it as a proxy, nothing would be known of this instance.
+    rig.setup.agent_environment.extend(["HTTPS_PROXY", "HTTP_PROXY"].map(|name| (name.to_owned(), url.clone())));
+    let node = rig.launch(Some(GROUP)).unwrap();
+    refuses(&node, &[], 69, &["autoscaling:DescribeAutoScalingInstances", "HTTPS_PROXY is set"]).await;
+    let asked = asked.join().unwrap();
+    assert!(asked.starts_with("CONNECT aws.example.com:443 HTTP/1.1\r\n"), "{asked}");
+    assert!(!node.imds.exchanges().is_empty());
 }

@@ -3,19 +3,23 @@
 //! SDK types never leave this file. One try a call: `run.rs` looks again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_autoscaling::config::SharedHttpClient;
 use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::Filter;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::{ProxyConfig, ProxyError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
-use super::chain;
+use super::{cause, chain};
 use crate::model::{Addresses, Blind, BlindKind, CLUSTER_TAG, Ec2, Group, Instance, InstanceId};
 
 /// AWS answers in 50 to 300 ms; a call that takes this long is better asked again.
@@ -29,10 +33,25 @@ pub fn http_client() -> SharedHttpClient {
     let native = !rustls_native_certs::load_native_certs().certs.is_empty();
     let trust = TrustStore::empty().with_native_roots(native);
     let context = TlsContext::builder().with_trust_store(trust).build().expect("a trust store needs nothing else");
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(context)
-        .build_https()
+    let proxy = proxy().and_then(Result::ok).unwrap_or_else(ProxyConfig::disabled);
+    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder().proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|c| c.sleep_impl()));
+        connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context.clone()).build()
+    })
+}
+
+/// The proxy for HTTPS, which only AWS is asked over; None without one. `HTTP_PROXY` must not count: the metadata, asked
+/// by way of a proxy, would be the proxy's.
+fn proxy() -> Option<Result<ProxyConfig, ProxyError>> {
+    let variable = |name: &str| {
+        let values = [name.to_ascii_lowercase(), name.to_owned()].into_iter().filter_map(|name| env::var(name).ok());
+        values.into_iter().find(|value| !value.is_empty())
+    };
+    let url = variable("HTTPS_PROXY")?;
+    let url = if url.contains("://") { url } else { format!("http://{url}") };
+    Some(ProxyConfig::https(url).map(|proxy| proxy.no_proxy(variable("NO_PROXY").unwrap_or_default())))
 }
 
 /// Both services' clients of one region.
@@ -190,7 +209,7 @@ fn endless(action: &str, target: &str) -> Blind {
 fn classify<E, R>(action: &str, target: &str, error: &SdkError<E, R>) -> Blind
 where
     E: ProvideErrorMetadata + Error + 'static,
-    R: std::fmt::Debug,
+    R: std::fmt::Debug + 'static,
 {
     let code = error.code().unwrap_or_default();
     let (kind, hint) = match (code, error) {
@@ -201,6 +220,10 @@ where
             (BlindKind::Denied, "; the instance's role gives no valid credentials".to_owned())
         }
         ("Throttling" | "ThrottlingException" | "RequestLimitExceeded", _) => (BlindKind::Throttled, String::new()),
+        ("", _) if has_no_credentials(error) => {
+            let hint = "; give the instance an instance profile whose role has the policy in README.md";
+            (BlindKind::Denied, hint.to_owned())
+        }
         (_, SdkError::ResponseError(_)) => (BlindKind::Malformed, String::new()),
         (_, SdkError::ServiceError(e)) if code.is_empty() && e.err().message().is_none() => {
             (BlindKind::Malformed, String::new())
@@ -216,7 +239,12 @@ where
     Blind { kind, why: format!("{action} for {target}: {said}{hint}") }
 }
 
-/// What an image that holds nothing but this binary lacks for HTTPS to AWS.
+/// Whether no provider of the SDK's chain has credentials: the metadata, which was read before, names no role.
+fn has_no_credentials(error: &(dyn Error + 'static)) -> bool {
+    matches!(cause::<CredentialsError>(error), Some(CredentialsError::CredentialsNotLoaded(_)))
+}
+
+/// What an image that holds nothing but this binary lacks for HTTPS to AWS, and what may be in its way.
 fn missing() -> String {
     let mut missing = Vec::new();
     if rustls_native_certs::load_native_certs().certs.is_empty() {
@@ -224,6 +252,11 @@ fn missing() -> String {
     }
     if !std::path::Path::new("/etc/resolv.conf").exists() {
         missing.push("there is no /etc/resolv.conf");
+    }
+    match proxy() {
+        Some(Ok(_)) => missing.push("HTTPS_PROXY is set: does the proxy let it through?"),
+        Some(Err(_)) => missing.push("HTTPS_PROXY is not the URL of a proxy and was ignored"),
+        None => {}
     }
     missing.iter().map(|m| format!("; {m}")).collect()
 }
