@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::agreement::{self, Tagged};
 use crate::model::{
-    Absence, Action, After, Before, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2, EtcdVersion,
-    FounderEntry, Founding, Group, Identity, InitialCluster, Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl,
-    Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Proof, Reason, Role, Seen, Standing, Start, Statement,
-    render_initial_cluster,
+    Absence, Action, After, Agreement, Before, Blind, BlindKind, CLUSTER_TAG, ClientView, ClusterId, ClusterState,
+    Decision, Ec2, EtcdVersion, FOUNDING_TAG, Founder, FounderEntry, Founding, Group, Identity, InitialCluster,
+    Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy,
+    Probe, Proof, Reason, Record, Role, Seen, Standing, Start, Statement, render_initial_cluster,
 };
 
 /// Founders' etcds that start in the same instant ask each other while none serves yet, and wait one second a peer
@@ -33,6 +34,11 @@ pub const NEVER_STARTED_GRACE: Duration = Duration::from_secs(60);
 /// in which a cluster may form, lose an instance and get its replacement: that one's list is another, and its majority
 /// could be one of nodes that know nothing of the cluster.
 const SAME_GENERATION: Duration = Duration::from_secs(60);
+
+/// How long ago a first generation may have been launched. Founders of one scaling activity are launched together a
+/// year later too: then the silent one may be the last survivor of their cluster. A fresh group agrees within minutes
+/// of its launch even where its boot is slow.
+const LAUNCHED_JUST_NOW: Duration = Duration::from_secs(15 * 60);
 
 /// Decides what to do next.
 pub fn decide(o: &Observation, p: &Policy) -> Decision {
@@ -79,18 +85,70 @@ fn with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> De
             refuse(Reason::OtherClustersData { mine: mine.cluster, formed: *other })
         }
         (false, Some(other)) => set_aside(Reason::NeverLedOtherFormed { mine: mine.cluster, formed: *other }),
-        (false, None) => alone_with_data(o, p, mine, start),
+        (false, None) => alone_with_data(o, mine, start),
         (true, _) => among_own_cluster(&formed[&mine.cluster], p, mine, start),
     }
 }
 
-fn alone_with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> Decision {
-    let dead = dead_founders(o, p, mine.founders);
-    let may_form = mine.founders.len() - dead.len() >= quorum(mine.founders.len());
-    if !mine.had_leader && !mine.founders.is_empty() && !may_form {
-        return set_aside(Reason::NeverLedFoundersDead { mine: mine.cluster, dead });
+/// A log that never had a leader holds nothing. It is kept for as long as enough of its founders can still start; then
+/// it makes room for another founding.
+fn alone_with_data(o: &Observation, mine: &OwnLog<'_>, start: Start) -> Decision {
+    if mine.had_leader || mine.founders.is_empty() {
+        return restart(start, None, Reason::OwnDataNobodyObjects);
     }
-    restart(start, None, Reason::OwnDataNobodyObjects)
+    let agreed = o.record.ok().and_then(|r| r.agreed.as_ref()).filter(|agreed| agreed.cluster == mine.cluster);
+    let founders = match agreed {
+        Some(agreed) => agreed.founders.iter().map(|f| (f.instance.clone(), Disk::of(f.nonce.as_ref()))).collect(),
+        // A founding of before there were records.
+        None => own_founders(o).into_iter().map(|id| (id, Disk::Untold)).collect::<Vec<_>>(),
+    };
+    let Lost { all, unsure } = lost_founders(o, mine.cluster, &founders);
+    let may_form = |lost: usize| founders.len().saturating_sub(lost) >= quorum(mine.founders.len());
+    if gave_up(o.record.ok(), mine.cluster) || !may_form(all.len()) {
+        return Decision {
+            action: Action::SetDataAside { gives_up: Some(mine.cluster) },
+            reason: Reason::NeverLedFoundersLost { mine: mine.cluster, lost: all },
+        };
+    }
+    if !may_form(all.len() + unsure.len()) {
+        return wait(Reason::SecondRead { what: format!("that the founders {} are gone", unsure.join(", ")) });
+    }
+    // Founders may have agreed twice, in a smaller and a larger company. All go by the tag.
+    if let Some(tagged) = o.group.ok().and_then(|group| other_cluster(group, mine.cluster)) {
+        return Decision {
+            action: Action::SetDataAside { gives_up: Some(mine.cluster) },
+            reason: Reason::NeverLedOtherFounding { mine: mine.cluster, tagged },
+        };
+    }
+    match agreed.and_then(|agreed| founders_missing(o, agreed)) {
+        Some(waiting_for) => wait(Reason::FoundersNotBack { mine: mine.cluster, waiting_for }),
+        None => restart(start, None, Reason::OwnDataNobodyObjects),
+    }
+}
+
+/// The cluster that the group's tags name instead of this one; None where they name this one, or none.
+fn other_cluster(group: &Group, mine: ClusterId) -> Option<String> {
+    let formed = group.cluster_tag.clone().filter(|tag| !mine.is_meant_by(tag));
+    formed.or_else(|| Some(tagged(group).filter(|tagged| tagged.cluster != mine)?.cluster.to_string()))
+}
+
+/// Whom the first leader of a founding waits for; None where a quorum of its founders is here to elect it.
+///
+/// Nothing is lost by waiting, and an etcd that waits in the place of its agent hears of no founder that is lost (F87).
+/// Without AWS nobody is seen, and whoever has data starts (F51).
+fn founders_missing(o: &Observation, agreed: &Agreement) -> Option<Vec<InstanceId>> {
+    let (me, _, _) = own_group(o).ok()?;
+    let here = |f: &&Founder| {
+        let says_so = statement_of(o, &f.instance).is_some_and(|theirs| f.nonce.as_ref() == Some(&theirs.nonce));
+        let runs = o.probes.iter().any(|probe| {
+            let member = matches!(&probe.peer, PeerAnswer::Member(view) if view.cluster_id == agreed.cluster);
+            member && probe.url == f.peer_url
+        });
+        f.instance == me.instance || says_so || runs
+    };
+    let (here, missing): (Vec<&Founder>, Vec<&Founder>) = agreed.founders.iter().partition(here);
+    let enough = here.len() >= quorum(agreed.founders.len());
+    (!enough).then(|| missing.into_iter().map(|f| f.instance.clone()).collect())
 }
 
 fn among_own_cluster(cluster: &Cluster<'_>, p: &Policy, mine: &OwnLog<'_>, start: Start) -> Decision {
@@ -114,20 +172,89 @@ fn restart(mut start: Start, own: Option<(&[Member], &Member)>, reason: Reason) 
     Decision { action: Action::Start(start), reason }
 }
 
-/// Founders of one's own log whose instance is proven dead, by name.
-fn dead_founders(o: &Observation, p: &Policy, founders: &[FounderEntry]) -> Vec<String> {
-    let dead = |f: &&FounderEntry| {
-        let member = Member {
-            id: MemberId(0),
-            name: f.name.clone(),
-            peer_urls: f.peer_urls.iter().filter_map(|u| u.parse().ok()).collect(),
-            client_urls: Vec::new(),
-            learner: false,
+/// Founders that will never take part in their founding, each with the reason; and those of which that is not sure yet.
+struct Lost {
+    all: Vec<String>,
+    unsure: Vec<String>,
+}
+
+/// Which disk a founder agreed with.
+enum Disk<'a> {
+    Is(&'a str),
+    /// It was silent when a majority agreed: it has no part before there is a leader.
+    Silent,
+    Untold,
+}
+
+impl<'a> Disk<'a> {
+    fn of(nonce: Option<&'a String>) -> Self {
+        nonce.map_or(Self::Silent, |nonce| Self::Is(nonce))
+    }
+}
+
+/// A founder is lost to its founding when its instance is gone, when it has given it up, or when its disk is another.
+fn lost_founders(o: &Observation, cluster: ClusterId, founders: &[(InstanceId, Disk<'_>)]) -> Lost {
+    let mut lost = Lost { all: Vec::new(), unsure: Vec::new() };
+    for (id, disk) in founders {
+        let said = statement_of(o, id);
+        let why = match (instance_of(o, id), disk) {
+            (_, Disk::Silent) => Some("was silent".to_owned()),
+            (Lives::Gone(why), _) => Some(why),
+            (Lives::Perhaps, _) => {
+                lost.unsure.push(id.to_string());
+                None
+            }
+            (Lives::Yes, _) if said.is_some_and(|s| s.given_up.contains(&cluster)) => Some("gave it up".to_owned()),
+            (Lives::Yes, Disk::Is(nonce)) if said.is_some_and(|s| s.nonce != *nonce) => {
+                Some("has another disk".to_owned())
+            }
+            (Lives::Yes, Disk::Is(_) | Disk::Untold) => None,
         };
-        // Only EC2's own word counts here: the other proofs need a standing that is kept by member id.
-        matches!(judge(o, p, &member), Verdict::Dead(Proof::Ec2State { .. }))
-    };
-    founders.iter().filter(dead).map(|f| f.name.clone()).collect()
+        lost.all.extend(why.map(|why| format!("{id} ({why})")));
+    }
+    lost
+}
+
+/// What is known of an instance that founded.
+enum Lives {
+    Yes,
+    Gone(String),
+    /// Neither EC2 nor the group knows it, and a later read must confirm that.
+    Perhaps,
+}
+
+fn instance_of(o: &Observation, id: &InstanceId) -> Lives {
+    let Ok((_, _, ec2)) = own_group(o) else { return Lives::Yes };
+    match ec2.found.get(id) {
+        Some(i) if matches!(i.state.as_str(), "shutting-down" | "terminated") => Lives::Gone(i.state.clone()),
+        Some(_) => Lives::Yes,
+        None => match forgotten(o, id) {
+            None => Lives::Yes,
+            Some(s) if s.reads >= 2 && elapsed(s.since, o.at) >= FORGOTTEN_GRACE => {
+                Lives::Gone("unknown to EC2".to_owned())
+            }
+            Some(_) => Lives::Perhaps,
+        },
+    }
+}
+
+/// The passes in which neither EC2 nor the group knew an instance, this one included; None where one of them does.
+fn forgotten(o: &Observation, id: &InstanceId) -> Option<Standing<()>> {
+    let (_, group, ec2) = own_group(o).ok()?;
+    let unknown = ec2.asked.contains(id) && !ec2.found.contains_key(id) && !group.instances.contains_key(id);
+    let earlier = o.before.as_ref().and_then(|b| b.forgotten_founders.get(id));
+    unknown.then(|| continued(earlier, (), o.at, group.read_at))
+}
+
+fn statement_of<'a>(o: &'a Observation, id: &InstanceId) -> Option<&'a Statement> {
+    o.probes.iter().find_map(|probe| match &probe.peer {
+        PeerAnswer::Founding(theirs) if theirs.instance == *id && probe.instance.as_ref() == Some(id) => Some(theirs),
+        PeerAnswer::Founding(_) | PeerAnswer::Member(_) | PeerAnswer::Absent(_) => None,
+    })
+}
+
+fn gave_up(record: Option<&Record>, cluster: ClusterId) -> bool {
+    record.is_some_and(|record| record.given_up.contains(&cluster))
 }
 
 // ---------------------------------------------------------------- a node without data
@@ -142,68 +269,260 @@ fn without_data(o: &Observation, p: &Policy, me: &Identity, start: Start) -> Dec
     }
 }
 
+/// Nobody answers who has known a leader. What the group's tag names comes first: its founders have agreed, and some of
+/// their etcds may run.
 fn before_any_leader(o: &Observation, p: &Policy, me: &Identity, start: Start) -> Decision {
-    let mut forming: BTreeMap<ClusterId, &PeerView> = BTreeMap::new();
-    for view in peer_views(o) {
-        forming.entry(view.cluster_id).or_insert(view);
-    }
-    let mut views = forming.values();
-    match (views.next(), views.next()) {
-        (Some(one), Some(other)) => wait(Reason::TwoForming { one: one.cluster_id, other: other.cluster_id }),
-        (Some(view), None) => adopt(o, p, view, me, start),
-        (None, _) => found(o, p, me, start),
-    }
-}
-
-/// A forming etcd's list is the agreement: it is taken over as it is (F02, F12b, E17). Without a quorum, an etcd up to
-/// 3.5 that comes back from a power cut looks the same, and so does a founder that comes late: the tag tells. A founder
-/// whose disk is lost must not found the cluster again, or vote twice (F04).
-fn adopt(o: &Observation, p: &Policy, view: &PeerView, me: &Identity, mut start: Start) -> Decision {
-    let Some(row) = own_row(&view.members, me) else {
-        return wait(Reason::FormingWithoutMe { cluster: view.cluster_id });
-    };
-    let others = o.probes.iter().filter_map(|probe| match &probe.peer {
-        PeerAnswer::Member(view) => Some((&probe.url, view)),
-        PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => None,
-    });
-    if let Some(reason) = own_version(o).and_then(|mine| clash(mine, &versions(others))) {
-        return refuse(reason);
-    }
-    let forbidden = match &o.group {
-        Seen::No(blind) => Some(Reason::GroupBlind(blind.clone())),
-        Seen::Yes(group) => forbids_creation(o, p, group),
-    };
-    if let Some(reason) = forbidden {
-        return wait(reason);
-    }
-    if let Some(aside) = clear_backend(o) {
-        return aside;
-    }
-    let founders = initial_cluster_of(&view.members, row, &mut start);
-    start_new(start, founders, Reason::AdoptForming { cluster: view.cluster_id })
-}
-
-/// Creates a cluster by agreement in words, never by the absence of answers (F02, F03, F07).
-fn found(o: &Observation, p: &Policy, me: &Identity, start: Start) -> Decision {
-    let founders = match settled_founders(o, p) {
-        Ok(founders) => founders,
+    let group = match own_group(o) {
+        Ok((_, group, _)) => group,
         Err(reason) => return wait(reason),
     };
-    let mine = render_initial_cluster(&founders);
-    let Some(standing) = standing_founders(o, mine.clone()).filter(|s| s.reads >= 2) else {
-        return wait(Reason::SecondRead { what: format!("the founders {mine}") });
+    let record = match &o.record {
+        Seen::Yes(record) => record,
+        Seen::No(Blind { kind: BlindKind::Absent, .. }) => {
+            return Decision { action: Action::BeginRecord, reason: Reason::NothingOnRecord };
+        }
+        Seen::No(blind) => return refuse(Reason::RecordUnusable { why: blind.why.clone() }),
     };
-    match agreement(o, p, me, &founders, &standing) {
-        Err(reason) => wait(reason),
-        Ok(reason) => clear_backend(o).unwrap_or_else(|| start_new(start, founders, reason)),
+    if let Some(reason) = forbids_creation(o, p, group) {
+        return wait(reason);
+    }
+    let beginning = Beginning { o, p, me, group, record };
+    match (&group.founding_tag, tagged(group)) {
+        (Some(tag), None) if p.initial_cluster != InitialCluster::Force => {
+            wait(Reason::FoundingTagUnreadable { tag: tag.clone() })
+        }
+        (_, Some(tagged)) if tagged.nonce(&me.instance) == Some(&record.nonce) => beginning.complete(&tagged, start),
+        (_, Some(tagged)) if p.initial_cluster != InitialCluster::Force => match beginning.holds(&tagged) {
+            Some(why) => wait(Reason::OthersFounding { cluster: tagged.cluster, why }),
+            None => beginning.found(start),
+        },
+        (_, _) => beginning.found(start),
     }
 }
 
-fn start_new(mut start: Start, founders: Vec<(String, MemberUrl)>, reason: Reason) -> Decision {
-    start.after = predecessor(&founders, &start.name);
-    start.state = ClusterState::New;
-    start.initial_cluster = founders;
-    Decision { action: Action::Start(start), reason }
+/// What the founding tag says; None where there is none, or none that this program wrote.
+fn tagged(group: &Group) -> Option<Tagged> {
+    group.founding_tag.as_deref().and_then(agreement::read_tag)
+}
+
+/// What a node without data looks at before its group's cluster has had a leader.
+struct Beginning<'a> {
+    o: &'a Observation,
+    p: &'a Policy,
+    me: &'a Identity,
+    group: &'a Group,
+    record: &'a Record,
+}
+
+impl Beginning<'_> {
+    /// Starts the founding that the tag names, of which this very disk is a founder: it has no log, so it has started
+    /// nothing yet. That needs nobody's answer; the tag is the word of all (F87).
+    fn complete(&self, tagged: &Tagged, start: Start) -> Decision {
+        let founders = tagged.founders.iter().map(|(id, nonce)| (id.clone(), Disk::of(nonce.as_ref())));
+        let lost = lost_founders(self.o, tagged.cluster, &founders.collect::<Vec<_>>());
+        if let Some(aside) = clear_backend(self.o) {
+            return aside;
+        }
+        let lost_for_good = || Decision {
+            action: Action::GiveUp { cluster: tagged.cluster },
+            reason: Reason::FoundingLost { cluster: tagged.cluster, lost: lost.all.clone() },
+        };
+        if tagged.founders.len() - lost.all.len() < quorum(tagged.founders.len()) {
+            return lost_for_good();
+        }
+        match self.list_of(tagged) {
+            Ok(agreement) if self.record.agreed.as_ref() != Some(&agreement) => {
+                let reason = Reason::AgreedFounding { cluster: agreement.cluster };
+                Decision { action: Action::Agree(agreement), reason }
+            }
+            Ok(agreement) => self.start(start, &agreement),
+            // Only EC2 knew the address of an instance that is gone.
+            Err(_) if !lost.all.is_empty() => lost_for_good(),
+            Err(reason) => wait(reason),
+        }
+    }
+
+    /// The tagged founders with their peer URLs: as this node agreed to them, as EC2 has them, or as a founder's etcd
+    /// lists them. Only a list that makes the tagged cluster's id is the one.
+    fn list_of(&self, tagged: &Tagged) -> Result<Agreement, Reason> {
+        if let Some(agreed) = self.record.agreed.as_ref().filter(|agreed| agreed.cluster == tagged.cluster) {
+            return Ok(agreed.clone());
+        }
+        let listed = peer_views(self.o).find(|view| view.cluster_id == tagged.cluster).and_then(|view| {
+            let row = |id: &InstanceId| view.members.iter().find(|m| m.name == id.as_str());
+            let urls: Option<Vec<_>> =
+                tagged.founders.iter().map(|(id, _)| row(id)?.peer_urls.first().cloned()).collect();
+            tagged.with_urls(&self.group.arn, urls?)
+        });
+        if let Some(agreement) = listed {
+            return Ok(agreement);
+        }
+        let (_, _, ec2) = own_group(self.o)?;
+        let urls: Result<Vec<_>, Reason> =
+            tagged.founders.iter().map(|(id, _)| Ok(founder_entry(id, ec2, self.p)?.1)).collect();
+        let others = || Reason::OthersFounding {
+            cluster: tagged.cluster,
+            why: "its founders have other addresses now".to_owned(),
+        };
+        tagged.with_urls(&self.group.arn, urls?).ok_or_else(others)
+    }
+
+    /// Why a tagged founding that is not this disk's may still become a cluster, or have been one; None where it is void.
+    ///
+    /// It never had a leader and never will have one when too few founders are left to be its first quorum, for each
+    /// of the others says that its disk never led it and will not run it; who was silent is not named by its disk, and
+    /// cannot start it before there is a leader. And nobody holds it any more when each founder says so, is gone, or has another disk now:
+    /// nobody else has ever joined it, for a joiner sees to the cluster's tag first (F87).
+    fn holds(&self, tagged: &Tagged) -> Option<String> {
+        let cluster = tagged.cluster;
+        let gave_up = |id: &InstanceId| match *id == self.me.instance {
+            true => gave_up(Some(self.record), cluster),
+            false => statement_of(self.o, id).is_some_and(|s| s.given_up.contains(&cluster)),
+        };
+        let gone = |id: &InstanceId| matches!(instance_of(self.o, id), Lives::Gone(why) if why != "shutting-down");
+        let another_disk = |id: &InstanceId| {
+            *id == self.me.instance || statement_of(self.o, id).is_some_and(|s| tagged.nonce(id) != Some(&s.nonce))
+        };
+        let (mut first, mut holding) = (0, Vec::new());
+        for (id, nonce) in tagged.founders.iter().filter(|(id, _)| !gave_up(id)) {
+            first += usize::from(nonce.is_some());
+            holding.extend((!gone(id) && !another_disk(id)).then(|| id.to_string()));
+        }
+        let void = first < quorum(tagged.founders.len()) || holding.is_empty();
+        (!void).then(|| format!("{} may hold it", holding.join(", ")))
+    }
+
+    /// Creates a cluster by agreement in words, never by the absence of answers (F02, F03, F07).
+    fn found(&self, start: Start) -> Decision {
+        let forming: BTreeSet<ClusterId> = peer_views(self.o).map(|view| view.cluster_id).collect();
+        if let Some(one) = forming.first() {
+            // Somebody has started it, so all had agreed: this node too, and its disk has started nothing since.
+            let own = |agreed: &&Agreement| forming.contains(&agreed.cluster) && self.is_founder(agreed);
+            return match self.record.agreed.as_ref().filter(own) {
+                Some(agreed) => clear_backend(self.o).unwrap_or_else(|| self.start(start, agreed)),
+                None => wait(Reason::FormingWithoutMe { cluster: *one }),
+            };
+        }
+        match self.agreement() {
+            Err(reason) => wait(reason),
+            Ok(_) if matches!(self.o.own_data, OwnData::NoLog) => set_aside(Reason::BackendWithoutLog),
+            Ok((agreement, reason)) if self.record.agreed.as_ref() != Some(&agreement) => {
+                Decision { action: Action::Agree(agreement), reason }
+            }
+            Ok((agreement, reason)) => match agreement::tag_of(&agreement).filter(|_| !self.untaggable()) {
+                Some(tag) => self.tag(&agreement, tag, reason),
+                None => self.start_untagged(&agreement, start),
+            },
+        }
+    }
+
+    /// Not so where the record came with a copy of another instance's disk.
+    fn is_founder(&self, agreed: &Agreement) -> bool {
+        agreed.founders.iter().any(|f| f.instance == self.me.instance && f.nonce.as_ref() == Some(&self.record.nonce))
+    }
+
+    /// The tag comes before the start, so that whoever comes later knows. What counts is what AWS shows afterwards: of
+    /// two different agreements the last one stands (F87).
+    fn tag(&self, agreement: &Agreement, tag: String, reason: Reason) -> Decision {
+        if self.o.before.as_ref().is_some_and(|b| b.tagged.get(FOUNDING_TAG) == Some(&tag)) {
+            return wait(Reason::SecondRead { what: format!("the group's tag '{FOUNDING_TAG}'") });
+        }
+        let mut tags = BTreeMap::from([(FOUNDING_TAG.to_owned(), tag)]);
+        if self.group.cluster_tag.is_some() {
+            // By force, and so that all others can join it.
+            tags.insert(CLUSTER_TAG.to_owned(), agreement.cluster.to_string());
+        }
+        Decision { action: Action::TagGroup { group: self.group.name.clone(), tags }, reason }
+    }
+
+    /// Where the role may not tag, a founder starts once every other one says that it has put the same on record.
+    fn start_untagged(&self, agreement: &Agreement, start: Start) -> Decision {
+        let agrees =
+            |id: &InstanceId| statement_of(self.o, id).is_some_and(|theirs| theirs.agreed == Some(agreement.cluster));
+        let others = agreement.founders.iter().map(|f| &f.instance).filter(|id| **id != self.me.instance);
+        let waiting_for: Vec<InstanceId> = others.filter(|id| !agrees(id)).cloned().collect();
+        match waiting_for.is_empty() {
+            true => self.start(start, agreement),
+            false => wait(Reason::FoundersAgreeing { cluster: agreement.cluster, waiting_for }),
+        }
+    }
+
+    fn untaggable(&self) -> bool {
+        self.o.before.as_ref().is_some_and(|b| b.untaggable)
+    }
+
+    fn start(&self, mut start: Start, agreement: &Agreement) -> Decision {
+        let forming = self.o.probes.iter().filter_map(|probe| match &probe.peer {
+            PeerAnswer::Member(view) => Some((&probe.url, view)),
+            PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => None,
+        });
+        if let Some(reason) = own_version(self.o).and_then(|mine| clash(mine, &versions(forming))) {
+            return refuse(reason);
+        }
+        start.token = agreement::token(&self.group.arn, &agreement.founders);
+        start.initial_cluster = agreement.initial_cluster();
+        let own = agreement.founders.iter().find(|f| f.instance == start.name);
+        start.peer_url = own.map_or(start.peer_url, |f| f.peer_url.clone());
+        start.after = predecessor(&start.initial_cluster, &start.name);
+        start.state = ClusterState::New;
+        Decision { action: Action::Start(start), reason: Reason::AgreedFounding { cluster: agreement.cluster } }
+    }
+
+    /// Whether enough founders have said that they have no data and see the same list, which two reads of AWS gave.
+    fn agreement(&self) -> Result<(Agreement, Reason), Reason> {
+        let list = settled_founders(self.o, self.p)?;
+        let mine = render_initial_cluster(&list);
+        let standing = standing_founders(self.o, mine.clone()).filter(|s| s.reads >= 2);
+        let standing = standing.ok_or_else(|| Reason::SecondRead { what: format!("the founders {mine}") })?;
+        let mut founders = Vec::new();
+        let mut silent: Vec<(InstanceId, Option<&Probe>)> = Vec::new();
+        for (name, peer_url) in &list {
+            let instance = InstanceId::new(name.clone());
+            let nonce = match statement_of(self.o, &instance) {
+                _ if instance == self.me.instance => Some(self.record.nonce.clone()),
+                Some(theirs) => {
+                    same_list(self.group, theirs, &mine)?;
+                    same_language(self.o, theirs)?;
+                    Some(theirs.nonce.clone())
+                }
+                None => {
+                    let probe = self.o.probes.iter().find(|probe| probe.instance.as_ref() == Some(&instance));
+                    silent.push((instance.clone(), probe));
+                    None
+                }
+            };
+            founders.push(Founder { instance, peer_url: peer_url.clone(), nonce });
+        }
+        let agreed = founders.len() - silent.len();
+        let reason = if silent.is_empty() {
+            Reason::FoundersAgree { founders: agreed }
+        } else if self.majority_is_enough(&founders, &silent, &standing) {
+            Reason::FoundersMajority { agreed, silent: silent.into_iter().map(|(id, _)| id).collect() }
+        } else {
+            let silent = silent.iter().map(|(id, probe)| format!("{id}: {}", said(*probe))).collect();
+            return Err(Reason::FoundersSilent { silent, agreed, founders: founders.len() });
+        };
+        Ok((agreement::agree(&self.group.arn, founders), reason))
+    }
+
+    /// A majority may create the cluster only where the group can be tagged with it, and in what is visibly the group's
+    /// first generation: all founders were launched together and just now, and neither port of a silent one speaks. One
+    /// founder of an earlier generation could be the last survivor of a cluster (F85).
+    fn majority_is_enough(
+        &self,
+        founders: &[Founder],
+        silent: &[(InstanceId, Option<&Probe>)],
+        standing: &Standing<String>,
+    ) -> bool {
+        let patience_over = elapsed(standing.since, self.o.at) >= self.p.founding_grace;
+        let agreed = founders.len() - silent.len();
+        self.p.founding == Founding::Majority
+            && !self.untaggable()
+            && patience_over
+            && agreed >= quorum(founders.len())
+            && founders.iter().all(|f| same_generation(self.o, &f.instance) && launched_just_now(self.o, &f.instance))
+            && silent.iter().all(|(_, probe)| probe.is_some_and(mute))
+    }
 }
 
 fn predecessor(founders: &[(String, MemberUrl)], own: &InstanceId) -> Option<After> {
@@ -259,48 +578,6 @@ fn founder_entry(id: &InstanceId, ec2: &Ec2, p: &Policy) -> Result<(String, Memb
     Ok((id.to_string(), url.ok_or_else(|| Reason::FounderWithoutAddress { instance: id.clone() })?))
 }
 
-/// Whether enough founders have said that they have no data and see the same list.
-fn agreement(
-    o: &Observation,
-    p: &Policy,
-    me: &Identity,
-    founders: &[(String, MemberUrl)],
-    standing: &Standing<String>,
-) -> Result<Reason, Reason> {
-    let mut silent: Vec<(InstanceId, Option<&Probe>)> = Vec::new();
-    for id in founders.iter().map(|(name, _)| InstanceId::new(name.clone())).filter(|id| *id != me.instance) {
-        let probe = o.probes.iter().find(|probe| probe.instance.as_ref() == Some(&id));
-        match probe.map(|probe| &probe.peer) {
-            Some(PeerAnswer::Founding(theirs)) if theirs.instance == id => {
-                same_list(o, &id, theirs, &standing.what)?;
-                same_language(o, theirs)?;
-            }
-            Some(PeerAnswer::Founding(_) | PeerAnswer::Member(_) | PeerAnswer::Absent(_)) | None => {
-                silent.push((id, probe))
-            }
-        }
-    }
-    let agreed = founders.len() - silent.len();
-    if silent.is_empty() {
-        return Ok(Reason::FoundersAgree { founders: founders.len() });
-    }
-    if majority_is_enough(o, p, founders, &silent, standing) {
-        let silent = silent.into_iter().map(|(id, _)| id).collect();
-        return Ok(Reason::FoundersMajority { agreed, silent });
-    }
-    let silent = silent.iter().map(|(id, probe)| format!("{id}: {}", said(*probe))).collect();
-    Err(Reason::FoundersSilent { silent, agreed, founders: founders.len() })
-}
-
-fn same_list(o: &Observation, id: &InstanceId, theirs: &Statement, mine: &str) -> Result<(), Reason> {
-    let group = o.group.ok().map(|g| g.arn.as_str());
-    if theirs.founders.as_deref() == Some(mine) && Some(theirs.group.as_str()) == group {
-        return Ok(());
-    }
-    let theirs = theirs.founders.clone();
-    Err(Reason::FoundersDisagree { instance: id.clone(), theirs, mine: mine.to_owned() })
-}
-
 /// Founders whose etcds do not understand each other would create a cluster and lose it (F89).
 fn same_language(o: &Observation, theirs: &Statement) -> Result<(), Reason> {
     let (Some(mine), Some(version)) = (own_version(o), theirs.etcd) else { return Ok(()) };
@@ -308,23 +585,12 @@ fn same_language(o: &Observation, theirs: &Statement) -> Result<(), Reason> {
     clash(mine, &[(founder, version)]).map_or(Ok(()), Err)
 }
 
-/// A majority may create the cluster only in what is visibly the group's first generation: all founders were launched
-/// together, and neither port of a silent one speaks. One founder of an earlier generation could be the last survivor
-/// of a cluster.
-fn majority_is_enough(
-    o: &Observation,
-    p: &Policy,
-    founders: &[(String, MemberUrl)],
-    silent: &[(InstanceId, Option<&Probe>)],
-    standing: &Standing<String>,
-) -> bool {
-    let patience_over = elapsed(standing.since, o.at) >= p.founding_grace;
-    let agreed = founders.len() - silent.len();
-    p.founding == Founding::Majority
-        && patience_over
-        && agreed >= quorum(founders.len())
-        && founders.iter().all(|(name, _)| same_generation(o, &InstanceId::new(name.clone())))
-        && silent.iter().all(|(_, probe)| probe.is_some_and(mute))
+fn same_list(group: &Group, theirs: &Statement, mine: &str) -> Result<(), Reason> {
+    if theirs.founders.as_deref() == Some(mine) && theirs.group == group.arn {
+        return Ok(());
+    }
+    let (instance, theirs) = (theirs.instance.clone(), theirs.founders.clone());
+    Err(Reason::FoundersDisagree { instance, theirs, mine: mine.to_owned() })
 }
 
 fn same_generation(o: &Observation, id: &InstanceId) -> bool {
@@ -334,6 +600,14 @@ fn same_generation(o: &Observation, id: &InstanceId) -> bool {
         (Some(mine), Some(theirs)) => elapsed(mine.min(theirs), mine.max(theirs)) <= SAME_GENERATION,
         (Some(_) | None, None) | (None, Some(_)) => false,
     }
+}
+
+/// By the clock of AWS: this node's may be wrong at a first boot. A stop and start makes an instance look launched anew
+/// (EC2 API reference, `Instance`, `launchTime`), which the tag must guard against.
+fn launched_just_now(o: &Observation, id: &InstanceId) -> bool {
+    let launched = o.ec2.ok().and_then(|ec2| ec2.found.get(id)?.launched);
+    let date = o.group.ok().and_then(|group| group.date);
+    launched.zip(date).is_some_and(|(launched, date)| elapsed(launched, date) <= LAUNCHED_JUST_NOW)
 }
 
 /// Neither port speaks: nothing listens, or nothing comes back.
@@ -352,8 +626,10 @@ fn clear_backend(o: &Observation) -> Option<Decision> {
 
 fn join(o: &Observation, p: &Policy, me: &Identity, cluster: &Cluster<'_>, start: Start) -> Decision {
     let Some(list) = cluster.confirmed_list() else { return without_quorum(cluster) };
-    if let Some(tag) = o.group.ok().and_then(|g| g.cluster_tag.clone()).filter(|t| *t != cluster.id.to_string()) {
-        return refuse(Reason::NotTheTaggedCluster { tag, seen: cluster.id });
+    // `force` is a person's word that the tag is wrong.
+    let wrong = other_tag(o, cluster.id).filter(|_| p.initial_cluster != InitialCluster::Force);
+    if let Some(tag) = wrong {
+        return refuse(Reason::NotTheTaggedCluster { tag: tag.to_owned(), seen: cluster.id });
     }
     let plan = Plan { o, p, me, cluster, list };
     match own_row(list, me) {
@@ -361,6 +637,11 @@ fn join(o: &Observation, p: &Policy, me: &Identity, cluster: &Cluster<'_>, start
         Some(row) => plan.reclaim(row),
         None => plan.enter(start),
     }
+}
+
+/// The group's tag where it names another cluster than this one.
+fn other_tag(o: &Observation, cluster: ClusterId) -> Option<&str> {
+    o.group.ok()?.cluster_tag.as_deref().filter(|tag| !cluster.is_meant_by(tag))
 }
 
 fn without_quorum(cluster: &Cluster<'_>) -> Decision {
@@ -390,9 +671,18 @@ impl Plan<'_> {
     /// nodes join as learners, `ready` makes a voter even of one that is not published yet: it may have acknowledged
     /// entries that this node, without its data, would deny under the same id.
     fn has_never_run(&self, row: &Member) -> bool {
-        let mine = row.name == self.me.instance.as_str();
+        let mine = row.name == self.me.instance.as_str() && self.is_no_other_disk();
         let added = row.name.is_empty() && (row.learner || !self.prefers_learners());
         !row.published() && (mine || added)
+    }
+
+    /// Whether the founder that this instance was had no other disk than this one, which may have voted: this one agreed
+    /// to that founding, or none did, for it was silent then.
+    fn is_no_other_disk(&self) -> bool {
+        let agreed = self.o.record.ok().and_then(|record| record.agreed.as_ref());
+        let tagged = self.o.group.ok().and_then(tagged).filter(|tagged| tagged.cluster == self.cluster.id);
+        let silent = |t: Tagged| t.founders.iter().any(|(id, nonce)| *id == self.me.instance && nonce.is_none());
+        agreed.is_some_and(|agreed| agreed.cluster == self.cluster.id) || tagged.is_some_and(silent)
     }
 
     /// Listed and never started: start from the list, no second add (F27).
@@ -515,10 +805,22 @@ impl Plan<'_> {
         if !member.learner && reachable < needed {
             return wait(Reason::RemovalCostsQuorum { member: member.to_string(), reachable, needed });
         }
-        match self.cluster.spokesman(self.p, member.id) {
-            Some(via) => Decision { action: Action::Remove { member: member.id, via }, reason },
-            None => without_quorum(self.cluster),
+        let Some(via) = self.cluster.spokesman(self.p, member.id) else { return without_quorum(self.cluster) };
+        self.tag().unwrap_or(Decision { action: Action::Remove { member: member.id, via }, reason })
+    }
+
+    /// Writes the group's tag before the first change of a run where it does not name this cluster: a person or a tool
+    /// has removed it (Terraform does), no `ready` of a member could write it, or the cluster is that of `force`.
+    fn tag(&self) -> Option<Decision> {
+        let group = self.o.group.ok()?;
+        let named = |tag: &String| self.cluster.id.is_meant_by(tag);
+        let settled = |b: &Before| b.untaggable || b.tagged.get(CLUSTER_TAG).is_some_and(named);
+        if group.cluster_tag.as_ref().is_some_and(named) || self.o.before.as_ref().is_some_and(settled) {
+            return None;
         }
+        let tags = BTreeMap::from([(CLUSTER_TAG.to_owned(), self.cluster.id.to_string())]);
+        let action = Action::TagGroup { group: group.name.clone(), tags };
+        Some(Decision { action, reason: Reason::Untagged { cluster: self.cluster.id } })
     }
 
     /// Adds this node; a voter only where the cluster survives if it never starts (S3, F25, E13).
@@ -536,7 +838,7 @@ impl Plan<'_> {
         let Some(via) = self.cluster.spokesman(self.p, MemberId(0)) else { return without_quorum(self.cluster) };
         let caution = own_version(self.o).and_then(|mine| upgrade_trap(mine, self.cluster));
         let reason = Reason::Joining { cluster: self.cluster.id, members: self.list.len(), as_learner, caution };
-        Decision { action: Action::Add { peer_url: start.peer_url, as_learner, via }, reason }
+        self.tag().unwrap_or(Decision { action: Action::Add { peer_url: start.peer_url, as_learner, via }, reason })
     }
 
     /// Published voters whose etcd answered as a member of this cluster, without the given one.
@@ -753,10 +1055,30 @@ pub fn remember(o: &Observation, p: &Policy) -> Before {
     let suspects = gone.filter_map(|m| Some((m.id, standing_suspicion(o, m)?))).collect();
     let mut member_instances: BTreeSet<InstanceId> =
         listed.values().filter_map(|m| InstanceId::from_member_name(&m.name)).collect();
-    if let OwnData::Log { founders, .. } = &o.own_data {
-        member_instances.extend(founders.iter().filter_map(|f| InstanceId::from_member_name(&f.name)));
+    let tag = o.group.ok().and_then(tagged);
+    let mut founding: Vec<InstanceId> = tag.into_iter().flat_map(|t| t.founders).map(|(id, _)| id).collect();
+    founding.extend(own_founders(o));
+    member_instances.extend(founding.iter().cloned());
+    let forgotten_founders = founding.into_iter().filter_map(|id| Some((id.clone(), forgotten(o, &id)?))).collect();
+    let before = o.before.as_ref();
+    Before {
+        founders,
+        suspects,
+        member_instances,
+        forgotten_founders,
+        tagged: before.map(|b| b.tagged.clone()).unwrap_or_default(),
+        untaggable: before.is_some_and(|b| b.untaggable),
     }
-    Before { founders, suspects, member_instances }
+}
+
+/// The instances that the own log's initial cluster names.
+fn own_founders(o: &Observation) -> Vec<InstanceId> {
+    match &o.own_data {
+        OwnData::Log { founders, .. } => {
+            founders.iter().filter_map(|f| InstanceId::from_member_name(&f.name)).collect()
+        }
+        OwnData::Empty | OwnData::NoLog | OwnData::Unreadable { .. } => Vec::new(),
+    }
 }
 
 fn looks_gone(o: &Observation, p: &Policy, m: &Member) -> bool {
@@ -788,13 +1110,21 @@ fn standing_founders(o: &Observation, list: String) -> Option<Standing<String>> 
 }
 
 /// What this node tells the other founders: the list only when its group is settled and nobody answers as etcd; None
-/// while it does not know who or where it is.
+/// while it does not know who or where it is, or cannot keep its word.
 pub fn statement(o: &Observation, p: &Policy) -> Option<Statement> {
-    // Who sees an etcd, formed or forming, agrees to no new cluster.
-    let sees_none = peer_views(o).next().is_none();
-    let founders = settled_founders(o, p).ok().filter(|_| sees_none).map(|list| render_initial_cluster(&list));
-    let (me, group) = (o.me.ok()?, o.group.ok()?);
-    Some(Statement { instance: me.instance.clone(), group: group.arn.clone(), founders, etcd: own_version(o) })
+    // Who has data, or sees an etcd, formed or forming, agrees to no new cluster.
+    let free = matches!(o.own_data, OwnData::Empty | OwnData::NoLog) && peer_views(o).next().is_none();
+    let founders = settled_founders(o, p).ok().filter(|_| free).map(|list| render_initial_cluster(&list));
+    let (me, group, record) = (o.me.ok()?, o.group.ok()?, o.record.ok()?);
+    Some(Statement {
+        instance: me.instance.clone(),
+        group: group.arn.clone(),
+        founders,
+        etcd: own_version(o),
+        nonce: record.nonce.clone(),
+        given_up: record.given_up.clone(),
+        agreed: record.agreed.as_ref().map(|agreed| agreed.cluster),
+    })
 }
 
 /// Every member that anyone lists, the quorum's word first.
@@ -986,7 +1316,7 @@ fn starting_point(o: &Observation, me: &Identity, p: &Policy) -> Option<Start> {
         name: me.instance.clone(),
         state: ClusterState::Existing,
         initial_cluster: Vec::new(),
-        token: o.group.ok().map(|g| token_of(&g.arn)).unwrap_or_default(),
+        token: o.group.ok().map(|g| agreement::plain(&g.arn)).unwrap_or_default(),
         peer_url: p.peer_url(&me.addresses)?,
         client_url: p.client_url(&me.addresses)?,
         listen: me.addresses.ip()?,
@@ -1023,12 +1353,6 @@ fn unique_name(m: &Member, taken: &mut BTreeSet<String>) -> String {
     name
 }
 
-/// The cluster token: the group's ARN, which no other group ever has (F11), less the characters that would need quotes.
-fn token_of(arn: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, ':' | '/' | '-' | '_' | '.') { c } else { '_' };
-    arn.chars().map(plain).collect()
-}
-
 fn quorum(voters: usize) -> usize {
     voters / 2 + 1
 }
@@ -1056,5 +1380,5 @@ fn refuse(reason: Reason) -> Decision {
 }
 
 fn set_aside(reason: Reason) -> Decision {
-    Decision { action: Action::SetDataAside, reason }
+    Decision { action: Action::SetDataAside { gives_up: None }, reason }
 }

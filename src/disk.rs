@@ -114,7 +114,7 @@ fn read_directories(data_dir: &Path, wal_dir: Option<&Path>) -> Result<OwnData, 
             wal.display()
         ));
     }
-    if !holds_files(&data_dir.join("member"))? {
+    if !holds_files(&data_dir.join("member"), crate::record::FILE)? {
         return Ok(OwnData::Empty);
     }
     // etcd makes this directory by renaming one that has its first segment already; only a --wal-dir may
@@ -140,13 +140,16 @@ fn read_entries(directory: &Path) -> Result<Option<Vec<DirEntry>>, String> {
     }
 }
 
-/// Whether there is anything but directories below this one; links are not followed.
-fn holds_files(directory: &Path) -> Result<bool, String> {
-    let mut left = vec![directory.to_owned()];
+/// Whether there is anything but directories and the founder's record below this one; links are not followed.
+fn holds_files(top: &Path, record: &str) -> Result<bool, String> {
+    let mut left = vec![top.to_owned()];
     while let Some(directory) = left.pop() {
         for entry in read_entries(&directory)?.unwrap_or_default() {
             let path = entry.path();
             let kind = entry.file_type().map_err(|e| format!("cannot look at '{}': {e}", path.display()))?;
+            if path == top.join(record) {
+                continue;
+            }
             if !kind.is_dir() {
                 return Ok(true);
             }

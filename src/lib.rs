@@ -2,6 +2,7 @@
 //!
 //! Data flows one way, one room a verb: `observe` → `decide` (pure) → `apply` → observe again … → `write`.
 
+pub mod agreement;
 pub mod model;
 
 pub mod cli;
@@ -10,6 +11,7 @@ pub mod tls;
 pub mod disk;
 pub mod observe;
 pub mod program;
+pub mod record;
 pub mod remote;
 
 pub mod decide;

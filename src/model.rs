@@ -82,6 +82,19 @@ etcd_id!(
     ClusterId
 );
 
+impl ClusterId {
+    /// Whether a text that people may have written, such as the value of the group's tag, means this cluster:
+    /// hexadecimal as etcdctl's table and etcd's log have it, in any case, with or without `0x` and leading zeros, or
+    /// decimal as `etcdctl -w json` has it. A text that is both means both: no two ids of one group are that alike.
+    pub fn is_meant_by(self, text: &str) -> bool {
+        let text = text.trim();
+        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+        let hexadecimal = u64::from_str_radix(digits.unwrap_or(text), 16);
+        let decimal = text.parse::<u64>();
+        hexadecimal == Ok(self.0) || decimal == Ok(self.0)
+    }
+}
+
 /// A peer or client URL of etcd: scheme, host and port, and nothing else.
 ///
 /// Two spellings of one URL are equal, as etcd compares them after parsing (F29).
@@ -299,6 +312,8 @@ pub struct Observation {
     pub own_data: OwnData,
     /// The etcd that this node will start; None where it was not asked: by a node with data, and by a consumer.
     pub etcd: Option<Seen<EtcdVersion>>,
+    /// What this disk has agreed to; No, `Absent`, before it is asked for the first time.
+    pub record: Seen<Record>,
     pub group: Seen<Group>,
     pub ec2: Seen<Ec2>,
     /// One for each instance of the group that has an address and for each listed member; never oneself.
@@ -381,15 +396,25 @@ pub struct Group {
     pub desired: usize,
     /// The value of the tag `etcd-bootstrap/cluster-id`; None where the group has no such tag.
     pub cluster_tag: Option<String>,
+    /// The value of the tag `etcd-bootstrap/founding`; None where the group has no such tag.
+    #[serde(default)]
+    pub founding_tag: Option<String>,
     /// Each instance's lifecycle state, as AWS names it: the set of names grows (F43).
     pub instances: BTreeMap<InstanceId, String>,
     /// When AWS was asked; two observations with the same time rest on one read.
     #[serde(with = "rfc3339")]
     pub read_at: SystemTime,
+    /// The `Date` of AWS's reply, which is right where this node's clock is not; None where it had none.
+    #[serde(with = "rfc3339::option", default)]
+    pub date: Option<SystemTime>,
 }
 
-/// The tag that `ready` writes and `decide` reads.
+/// The tag that names the group's cluster once it has had a leader: `ready` writes it, and `run` before it changes the
+/// members of a cluster whose group has lost it.
 pub const CLUSTER_TAG: &str = "etcd-bootstrap/cluster-id";
+
+/// The tag that names a founding from the moment on which its founders agree: before any of their etcds starts.
+pub const FOUNDING_TAG: &str = "etcd-bootstrap/founding";
 
 /// What EC2 says of the instances that were asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -511,6 +536,48 @@ pub struct Statement {
     pub founders: Option<String>,
     /// The etcd that it will start; None where it does not know.
     pub etcd: Option<EtcdVersion>,
+    /// See [`Record`].
+    pub nonce: String,
+    pub given_up: Vec<ClusterId>,
+    /// The cluster that it has agreed to found; None before.
+    pub agreed: Option<ClusterId>,
+}
+
+/// What a disk without etcd's log has agreed to. It lies where the log will be, and is lost with it: who does not have
+/// it any more is not the founder that it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Stands for this disk for as long as it has no log; eight random hexadecimal digits.
+    pub nonce: String,
+    /// Clusters that this disk could have founded, that never had a leader here, and that it never will run again.
+    pub given_up: Vec<ClusterId>,
+    /// The last founding that this node has agreed to; None before.
+    pub agreed: Option<Agreement>,
+}
+
+/// The founding of one cluster: its list of founders, each with the disk that agreed. Everything that makes the
+/// cluster's id is in it, so the id is known before any etcd starts, and no two foundings have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreement {
+    pub cluster: ClusterId,
+    /// Sorted by instance.
+    pub founders: Vec<Founder>,
+}
+
+/// One founder of an [`Agreement`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founder {
+    pub instance: InstanceId,
+    pub peer_url: MemberUrl,
+    /// None for one that was silent when a majority agreed.
+    pub nonce: Option<String>,
+}
+
+impl Agreement {
+    /// The initial cluster, as it is written.
+    pub fn initial_cluster(&self) -> Vec<(String, MemberUrl)> {
+        self.founders.iter().map(|f| (f.instance.to_string(), f.peer_url.clone())).collect()
+    }
 }
 
 /// What earlier passes of one run leave to the next. Made by `decide::remember`, which alone knows what it means.
@@ -522,6 +589,15 @@ pub struct Before {
     pub suspects: BTreeMap<MemberId, Standing<()>>,
     /// Names of members seen so far: EC2 is asked for them in the next pass.
     pub member_instances: BTreeSet<InstanceId>,
+    /// Founders that neither EC2 nor the group knows any more, and since when.
+    #[serde(default)]
+    pub forgotten_founders: BTreeMap<InstanceId, Standing<()>>,
+    /// The group's tags that this run has written, which AWS may not show yet. Set by the loop.
+    #[serde(default)]
+    pub tagged: BTreeMap<String, String>,
+    /// Whether the group cannot be tagged, for want of the right as a rule. Set by the loop.
+    #[serde(default)]
+    pub untaggable: bool,
 }
 
 /// A finding that has stood for some time.
@@ -642,8 +718,16 @@ pub enum Action {
     Remove { member: MemberId, via: MemberUrl },
     /// Ask the member at `via` to add this node.
     Add { peer_url: MemberUrl, as_learner: bool, via: MemberUrl },
-    /// Rename the data directory's content.
-    SetDataAside,
+    /// Rename the data directory's content, and first put on record that this disk gives up a cluster that it never led.
+    SetDataAside { gives_up: Option<ClusterId> },
+    /// Begin a record.
+    BeginRecord,
+    /// Put on record that this node agrees to a founding.
+    Agree(Agreement),
+    /// Put on record that this node, which has started nothing, will not take part in a founding.
+    GiveUp { cluster: ClusterId },
+    /// Write tags of the group, by key.
+    TagGroup { group: String, tags: BTreeMap<String, String> },
     /// Write the file and let etcd start.
     Start(Start),
     /// Write the consumer's file.
@@ -707,9 +791,10 @@ pub enum Reason {
     // Starting without
     FoundersAgree { founders: usize },
     FoundersMajority { agreed: usize, silent: Vec<InstanceId> },
-    AdoptForming { cluster: ClusterId },
+    AgreedFounding { cluster: ClusterId },
     Resume { member: MemberId },
-    // Changing the member list
+    // Changing the member list, or what must be so before
+    Untagged { cluster: ClusterId },
     ProvenDead { member: String, proof: Proof },
     ReplacesOwnLostDisk { member: String },
     AddressReused { member: String, proof: Proof },
@@ -717,8 +802,12 @@ pub enum Reason {
     // Setting data aside
     BackendWithoutLog,
     NeverLedOtherFormed { mine: ClusterId, formed: ClusterId },
-    NeverLedFoundersDead { mine: ClusterId, dead: Vec<String> },
+    NeverLedOtherFounding { mine: ClusterId, tagged: String },
+    NeverLedFoundersLost { mine: ClusterId, lost: Vec<String> },
     RejoinAfterRemoval { member: MemberId },
+    // Keeping the record of a founding
+    NothingOnRecord,
+    FoundingLost { cluster: ClusterId, lost: Vec<String> },
     // Following
     Endpoints { cluster: ClusterId },
     // Waiting
@@ -734,7 +823,10 @@ pub enum Reason {
     ClusterTagged { cluster: String, unclear: Vec<String> },
     CreationForbidden,
     FormingWithoutMe { cluster: ClusterId },
-    TwoForming { one: ClusterId, other: ClusterId },
+    FoundersNotBack { mine: ClusterId, waiting_for: Vec<InstanceId> },
+    FoundersAgreeing { cluster: ClusterId, waiting_for: Vec<InstanceId> },
+    OthersFounding { cluster: ClusterId, why: String },
+    FoundingTagUnreadable { tag: String },
     NoQuorum { cluster: ClusterId, answering: Vec<String>, why: Vec<String> },
     OtherJoining { member: String },
     LearnerNotPromoted { member: String },
@@ -756,6 +848,7 @@ pub enum Reason {
     NoOwnAddress,
     VersionSkipsAMinor { newer: String, older: String },
     VersionTooOld { mine: String, cluster: String },
+    RecordUnusable { why: String },
 }
 
 /// The evidence that a member is gone for good.

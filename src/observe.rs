@@ -12,14 +12,14 @@ use aws_sdk_autoscaling::config::SharedHttpClient;
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 
-use crate::disk;
 use crate::model::{
     Absence, Before, Blind, BlindKind, ClientView, Ec2, EtcdVersion, Group, Identity, Instance, InstanceId, Member,
-    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Role, Seen, Statement,
+    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Record, Role, Seen, Statement,
 };
 use crate::program;
 use crate::remote::{aws, etcd, imds, peer};
 use crate::tls::Tls;
+use crate::{agreement, disk, record};
 
 /// A node with data waits this long for AWS in all, then starts without (F51).
 const CLOUD_TIMEOUT_WITH_DATA: Duration = Duration::from_secs(5);
@@ -148,7 +148,18 @@ impl Observer {
             me.addresses.dns_name = name.or(me.addresses.dns_name.take());
         }
         let probes = self.probe(&me, &group, &ec2, said).await;
-        Observation { at: now(), me, own_data, etcd: None, group, ec2, probes, before }
+        let record = self.read_record();
+        Observation { at: now(), me, own_data, etcd: None, record, group, ec2, probes, before }
+    }
+
+    fn read_record(&self) -> Seen<Record> {
+        match (self.places.policy.role, record::read(&self.places.data_dir)) {
+            (Role::Member, Ok(Some(record))) => Seen::Yes(record),
+            (Role::Member, Err(why)) => Seen::No(Blind { kind: BlindKind::Malformed, why }),
+            (Role::Member, Ok(None)) | (Role::Consumer, _) => {
+                Seen::No(Blind { kind: BlindKind::Absent, why: "this disk has agreed to nothing".into() })
+            }
+        }
     }
 
     /// Who this node is.
@@ -183,7 +194,7 @@ impl Observer {
         group
     }
 
-    /// The AWS clients, once the region is known; `ready` writes its tag through them.
+    /// The AWS clients, once the region is known; the group's tag is written through them.
     ///
     /// # Errors
     /// Why the metadata, which names the region, could not be read.
@@ -253,6 +264,8 @@ impl Observer {
             if let OwnData::Log { founders, .. } = own_data {
                 ids.extend(founders.iter().filter_map(|f| InstanceId::from_member_name(&f.name)));
             }
+            let tagged = group.founding_tag.as_deref().and_then(agreement::read_tag);
+            ids.extend(tagged.into_iter().flat_map(|tagged| tagged.founders).map(|(id, _)| id));
         }
         if ids.is_empty() {
             // A filter without a value is an error to EC2, and there is nothing to ask.

@@ -1,29 +1,34 @@
 //! What goes along with etcd's start: promote the own member from learner through a voter (F53, F54), wait until it is
-//! published and in sync, and write the cluster's id to the group's tag where the role allows it.
+//! published and in sync, say so to systemd, and write the cluster's id to the group's tag until it is there.
 //!
 //! Started beside etcd, not after it. Idempotent, and bounded by `--deadline`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::disk;
 use crate::model::{
-    BlindKind, CLUSTER_TAG, ClusterId, Identity, Member, MemberId, OwnData, PeerAnswer, Policy, Reason, Seen,
+    BlindKind, CLUSTER_TAG, ClusterId, Identity, InitialCluster, Member, MemberId, OwnData, PeerAnswer, Policy, Reason,
+    Seen,
 };
 use crate::observe::{Observer, Own};
 use crate::reason::Exit;
 use crate::remote::etcd::{self, Refusal};
-use crate::run::Setup;
+use crate::run::{Setup, UNTAGGED, fail_for};
 
 /// A learner of a small cluster is in sync within a few of these. One that waits for a large snapshot looks again after
 /// a tenth of the time that it has waited for the same thing, and at most after the last.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const LOOK_AGAIN_LAST: Duration = Duration::from_secs(2);
 
-/// The tag can wait for the next start; the ready unit should not wait long for it.
-const TAG_TIMEOUT: Duration = Duration::from_secs(15);
+/// A tag that could not be written is tried again after half to all of this at first, twice as long each time, and at
+/// most of the last: some calls a minute of a whole group, which can go on for ever.
+const TAG_AGAIN_FIRST: Duration = Duration::from_secs(1);
+const TAG_AGAIN_LAST: Duration = Duration::from_secs(60);
 
 /// Waits, promotes, tags.
 pub async fn ready(setup: &Setup) -> Exit {
@@ -45,10 +50,13 @@ pub async fn ready(setup: &Setup) -> Exit {
         return exit;
     };
     info!(%cluster, took = ?started.elapsed(), "the member is a voter and in sync");
-    tokio::time::timeout(TAG_TIMEOUT, tag(&mut observer, cluster)).await.unwrap_or_else(|_| {
-        warn!("AWS did not answer in time: the group is not tagged, ignoring");
-        Exit::Done
-    })
+    // What comes after this unit must not wait for the tag. Outside of a unit of `Type=notify` nobody listens.
+    if let Err(e) = sd_notify::notify(&[NotifyState::Ready]) {
+        warn!("tell systemd that the member is ready: {e}, ignoring");
+    }
+    let force = setup.options.policy().initial_cluster == InitialCluster::Force;
+    let until = setup.options.deadline.0.map(|deadline| started + deadline);
+    tag_until(&mut observer, cluster, force, until).await
 }
 
 /// Looks until the member is a voter; `last` says what it waits for, and the exit code should it wait in vain.
@@ -132,33 +140,43 @@ async fn promote(setup: &Setup, policy: &Policy, id: MemberId, list: &[Member]) 
     Err(why)
 }
 
-/// Writes the tag where it is not there yet. Without the right to do so the cluster works as well, only less guarded.
-async fn tag(observer: &mut Observer, cluster: ClusterId) -> Exit {
-    let group = match observer.fetch_group().await {
-        Ok(group) => group,
-        Err(blind) => {
-            warn!("{blind}: the group is not tagged, ignoring");
-            return Exit::Done;
+/// Writes the tag, again and again until it is there; `until` is the last moment, None for ever.
+async fn tag_until(observer: &mut Observer, cluster: ClusterId, force: bool, until: Option<Instant>) -> Exit {
+    let began = Instant::now();
+    let mut pause = TAG_AGAIN_FIRST;
+    loop {
+        let reason = match tag(observer, cluster, force).await {
+            Ok(()) => return Exit::Done,
+            Err(Reason::GroupBlind(blind)) => Reason::GroupBlind(blind),
+            Err(other) => return fail_for(&other),
+        };
+        // All nodes of a fresh group are here in the same second.
+        let next = Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let patient = reason.patience().is_none_or(|patience| began.elapsed() < patience);
+        if !patient || until.is_some_and(|until| until <= next) {
+            error!(reason = reason.code(), "{reason}: the group is not tagged with cluster {cluster}: {UNTAGGED}");
+            return reason.exit();
         }
-    };
-    match &group.cluster_tag {
-        Some(tag) if *tag == cluster.to_string() => return Exit::Done,
-        Some(tag) => {
-            error!(
-                "this member's cluster is {cluster}, but the group's tag '{CLUSTER_TAG}' names {tag}: \
-                 if the cluster was restored on purpose, change the tag"
-            );
-            return Exit::Person;
+        if pause == TAG_AGAIN_FIRST {
+            warn!("{reason}: the group is not tagged yet, trying again");
         }
+        pause = (pause * 2).min(TAG_AGAIN_LAST);
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// Writes the tag where it does not name this member's cluster; over another name only by `force`.
+async fn tag(observer: &mut Observer, cluster: ClusterId, force: bool) -> Result<(), Reason> {
+    let group = observer.fetch_group().await.map_err(Reason::GroupBlind)?;
+    match group.cluster_tag {
+        Some(tag) if cluster.is_meant_by(&tag) => return Ok(()),
+        Some(tag) if !force => return Err(Reason::NotTheTaggedCluster { tag, seen: cluster }),
+        Some(tag) => warn!("--initial-cluster-policy=force: the group's tag '{CLUSTER_TAG}' named cluster {tag}"),
         None => {}
     }
-    let written = match observer.aws().await {
-        Ok((aws, _)) => aws.tag_group(&group.name, &cluster.to_string()).await,
-        Err(blind) => Err(blind),
-    };
-    match written {
-        Ok(()) => info!(%cluster, group = group.name, "tagged the group"),
-        Err(blind) => warn!("{blind}: the group is not tagged, ignoring"),
-    }
-    Exit::Done
+    let (aws, _) = observer.aws().await.map_err(Reason::GroupBlind)?;
+    let tags = BTreeMap::from([(CLUSTER_TAG.to_owned(), cluster.to_string())]);
+    aws.tag_group(&group.name, &tags).await.map_err(Reason::GroupBlind)?;
+    info!(%cluster, group = group.name, "tagged the group");
+    Ok(())
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::{Absence, Blind, BlindKind, CLUSTER_TAG, Proof, Reason};
+use crate::model::{Absence, Blind, BlindKind, CLUSTER_TAG, FOUNDING_TAG, Proof, Reason};
 
 /// Exit codes, an interface for units: see sysexits.h and systemd.exec(5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,8 @@ impl Reason {
             | Self::DataUnreadable { .. }
             | Self::Denied { .. }
             | Self::NotTheTaggedCluster { .. }
+            | Self::FoundingTagUnreadable { .. }
+            | Self::RecordUnusable { .. }
             | Self::NoOwnAddress
             | Self::VersionSkipsAMinor { .. }
             | Self::VersionTooOld { .. } => Exit::Person,
@@ -64,7 +66,7 @@ impl Reason {
                 BlindKind::Unreachable | BlindKind::Throttled | BlindKind::Malformed => None,
             },
             // A founder may be replaced by a fitting one, and a cluster takes some seconds to follow its members up.
-            Self::NotInGroup { .. } | Self::VersionSkipsAMinor { .. } => Some(settling),
+            Self::NotInGroup { .. } | Self::VersionSkipsAMinor { .. } | Self::Untagged { .. } => Some(settling),
             _ => None,
         }
     }
@@ -102,6 +104,19 @@ impl Reason {
             }
             Self::AddressTaken { .. } => "two live instances claim one address: remove one of them".into(),
             Self::LearnerNotPromoted { .. } => "its etcd-bootstrap-ready.service promotes it; look at its log".into(),
+            Self::FoundersNotBack { .. } => "start those nodes, or terminate them if they are gone for good".into(),
+            Self::OthersFounding { cluster, .. } => format!(
+                "start those nodes; if they are gone for good and cluster {cluster} was never used, delete the group's tag \
+                 '{FOUNDING_TAG}' or run with --initial-cluster-policy=force"
+            ),
+            Self::FoundingTagUnreadable { .. } => {
+                format!("only this program writes '{FOUNDING_TAG}': if no cluster was ever used, delete it")
+            }
+            Self::RecordUnusable { .. } => {
+                "create etcd's data directory for etcd's user (mode 0700), or make it writable \
+                for this unit (ReadWritePaths=)"
+                    .into()
+            }
             Self::CreationForbidden => "run one node with --initial-cluster-policy=auto to create the cluster".into(),
             Self::VersionSkipsAMinor { .. } => "go up one minor version at a time, on every node, before the next one \
                 (etcd.io, upgrading); if the version of this node's etcd is another one, say it with --etcd-version"
@@ -134,10 +149,16 @@ impl fmt::Display for Reason {
                 "{agreed} founders agree; silent since the founding grace, and launched together with this node: {}",
                 join(silent)
             ),
-            Self::AdoptForming { cluster } => {
-                write!(f, "cluster {cluster} is forming and its list holds this node")
+            Self::AgreedFounding { cluster } => {
+                write!(
+                    f,
+                    "the founding of cluster {cluster} is agreed, and this disk, which is in it, has started nothing yet"
+                )
             }
             Self::Resume { member } => write!(f, "this node is listed as member {member} and has never started"),
+            Self::Untagged { cluster } => {
+                write!(f, "cluster {cluster} is formed, and the group's tag does not name it")
+            }
             Self::ProvenDead { member, proof } => write!(f, "member {member} is dead: {proof}"),
             Self::ReplacesOwnLostDisk { member } => {
                 write!(f, "member {member} has this node's address, but its data is not here any more")
@@ -158,10 +179,23 @@ impl fmt::Display for Reason {
                 "the data is of cluster {mine}, which never had a leader here, and cluster {formed} is formed: \
                  there is nothing in it"
             ),
-            Self::NeverLedFoundersDead { mine, dead } => write!(
+            Self::NeverLedOtherFounding { mine, tagged } => write!(
                 f,
-                "the data is of cluster {mine}, which never had a leader here and never can: dead founders {}",
-                dead.join(", ")
+                "the data is of cluster {mine}, which never had a leader here, and the group's tag names cluster {tagged}: \
+                 there is nothing in it"
+            ),
+            Self::NeverLedFoundersLost { mine, lost } => write!(
+                f,
+                "the data is of cluster {mine}, which never had a leader here and never can: lost founders {}",
+                lost.join(", ")
+            ),
+            Self::NothingOnRecord => {
+                f.write_str("no formed cluster answers, and this disk has no record of a founding yet")
+            }
+            Self::FoundingLost { cluster, lost } => write!(
+                f,
+                "the founding of cluster {cluster} cannot be completed, and this node has not started it: lost founders {}",
+                lost.join(", ")
             ),
             Self::RejoinAfterRemoval { member } => write!(f, "member {member} was removed and --rejoin is given"),
             Self::Endpoints { cluster } => write!(f, "cluster {cluster} serves"),
@@ -192,7 +226,23 @@ impl fmt::Display for Reason {
             Self::FormingWithoutMe { cluster } => {
                 write!(f, "cluster {cluster} is forming without this node; it can join once there is a leader")
             }
-            Self::TwoForming { one, other } => write!(f, "two clusters are forming: {one} and {other}"),
+            Self::FoundersNotBack { mine, waiting_for } => write!(
+                f,
+                "the data is of cluster {mine}, which never had a leader and needs more of its founders for that: {}",
+                join(waiting_for)
+            ),
+            Self::FoundersAgreeing { cluster, waiting_for } => {
+                write!(f, "not everyone has agreed to found cluster {cluster} yet: {}", join(waiting_for))
+            }
+            Self::OthersFounding { cluster, why } => {
+                write!(
+                    f,
+                    "the group's tag names the founding of cluster {cluster}, in which this disk has no part: {why}"
+                )
+            }
+            Self::FoundingTagUnreadable { tag } => {
+                write!(f, "the group's tag '{FOUNDING_TAG}' cannot be read: '{tag}'")
+            }
             Self::NoQuorum { cluster, answering, why } => write!(
                 f,
                 "cluster {cluster} has no quorum that confirms its member list; answering: {} ({})",
@@ -226,6 +276,7 @@ impl fmt::Display for Reason {
             Self::NotTheTaggedCluster { tag, seen } => {
                 write!(f, "the group's tag names cluster {tag}, but cluster {seen} answers")
             }
+            Self::RecordUnusable { why } => write!(f, "what this node agrees to cannot be kept: {why}"),
             Self::NoOwnAddress => f.write_str("the metadata gives this instance no address of the form asked for"),
             Self::VersionUnsettled { cluster, lowest } => write!(
                 f,

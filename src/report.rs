@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::decide::{Verdict, judge, listed_members};
 use crate::model::{
-    Action, Blind, ClusterId, Decision, Member, Observation, OwnData, PeerAnswer, Policy, Probe, Reason, Seen,
+    Action, Blind, CLUSTER_TAG, ClusterId, Decision, Member, Observation, OwnData, PeerAnswer, Policy, Probe, Reason,
+    Seen,
 };
 
 /// A decision with all that led to it.
@@ -81,7 +82,11 @@ pub fn name(action: &Action) -> &'static str {
         Action::Refuse => "refuse",
         Action::Remove { .. } => "remove",
         Action::Add { .. } => "add",
-        Action::SetDataAside => "set-data-aside",
+        Action::SetDataAside { .. } => "set-data-aside",
+        Action::BeginRecord => "begin-record",
+        Action::Agree(_) => "agree",
+        Action::GiveUp { .. } => "give-up",
+        Action::TagGroup { .. } => "tag-group",
         Action::Start(_) => "start",
         Action::Follow { .. } => "follow",
     }
@@ -160,7 +165,27 @@ fn status_row(row: InstanceRow, probe: Option<&Probe>, listed: &[&Member]) -> BT
     ])
 }
 
-/// Sound: one cluster with a quorum, every instance of the group a voter, no member without a living instance.
+/// What is wrong with the group's tag: that there is none though a cluster is formed, or that it names another; None
+/// where it is as it must be, or nothing is known of group or cluster. Without it, a group that loses its disks or is
+/// replaced as a whole gets a second, empty cluster.
+pub fn tag_fault(o: &Observation) -> Option<String> {
+    let answering = o.probes.iter().filter_map(|probe| probe.client.as_ref()?.as_ref().ok());
+    let confirmed = answering.filter(|view| view.quorum_list.ok().is_some()).map(|view| view.cluster_id);
+    let cluster = match &o.own_data {
+        OwnData::Log { cluster_id, had_leader: true, .. } => Some(*cluster_id),
+        _ => confirmed.min(),
+    }?;
+    match &o.group.ok()?.cluster_tag {
+        None => Some(format!("the group has no tag '{CLUSTER_TAG}', which must name its cluster {cluster}")),
+        Some(tag) if !cluster.is_meant_by(tag) => {
+            Some(format!("the group's tag '{CLUSTER_TAG}' names cluster {tag}, and its cluster is {cluster}"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Sound: one cluster with a quorum, every instance of the group a voter, no member without a living instance, and the
+/// group's tag names it.
 fn soundness(o: &Observation, p: &Policy) -> Result<String, String> {
     let blind = |blind: &Blind| format!("not known: {blind}");
     let group = match &o.group {
@@ -187,8 +212,11 @@ fn soundness(o: &Observation, p: &Policy) -> Result<String, String> {
     let dead = list.iter().filter(|m| matches!(judge(o, p, m), Verdict::Dead(_))).map(ToString::to_string);
     let serving = views.filter(|(_, view)| view.quorum_list.ok().is_some()).count();
     let desired = group.desired;
-    let faults: Vec<String> =
-        unfit.map(|m| format!("{m} is no voter yet")).chain(dead.map(|m| format!("{m} is dead"))).collect();
+    let faults: Vec<String> = unfit
+        .map(|m| format!("{m} is no voter yet"))
+        .chain(dead.map(|m| format!("{m} is dead")))
+        .chain(tag_fault(o))
+        .collect();
     if !faults.is_empty() {
         return Err(format!("not sound: {}", faults.join("; ")));
     }
@@ -262,13 +290,26 @@ fn role(m: &Member) -> &'static str {
     }
 }
 
-fn calls(action: &Action) -> Vec<String> {
+/// The calls that a decision makes, each in words.
+pub fn calls(action: &Action) -> Vec<String> {
     match action {
         Action::Remove { member, via } => vec![format!("MemberRemove {member} at {via}")],
         Action::Add { peer_url, as_learner, via } => {
             vec![format!("MemberAdd {peer_url} at {via}, as {}", if *as_learner { "learner" } else { "voter" })]
         }
-        Action::SetDataAside => vec!["rename member/ in the data directory".to_owned()],
+        Action::TagGroup { group, tags } => {
+            let tags =
+                tags.iter().map(|(key, value)| format!("CreateOrUpdateTags {key}='{value}' of the group {group}"));
+            tags.collect()
+        }
+        Action::SetDataAside { .. } => vec!["rename member/ in the data directory".to_owned()],
+        Action::BeginRecord => vec!["write the founder's record in the data directory".to_owned()],
+        Action::Agree(agreement) => {
+            vec![format!("put on record in the data directory: cluster {} is agreed", agreement.cluster)]
+        }
+        Action::GiveUp { cluster } => {
+            vec![format!("put on record in the data directory: cluster {cluster} is given up")]
+        }
         Action::Wait | Action::Refuse | Action::Start(_) | Action::Follow { .. } => Vec::new(),
     }
 }
@@ -278,12 +319,10 @@ fn group_line(o: &Observation) -> String {
         Seen::No(blind) => blind.to_string(),
         Seen::Yes(group) => {
             let tag = group.cluster_tag.as_deref().unwrap_or("none");
-            format!(
-                "{}: {} instances, {} desired, tagged cluster: {tag}",
-                group.name,
-                group.instances.len(),
-                group.desired
-            )
+            let founding =
+                group.founding_tag.as_ref().map(|tag| format!(", tagged founding: {tag}")).unwrap_or_default();
+            let (instances, desired) = (group.instances.len(), group.desired);
+            format!("{}: {instances} instances, {desired} desired, tagged cluster: {tag}{founding}", group.name)
         }
     }
 }

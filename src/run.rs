@@ -25,6 +25,7 @@ use crate::model::{
 };
 use crate::observe::{Freshness, Observer, Own, OwnEtcd, Places};
 use crate::reason::Exit;
+use crate::report::tag_fault;
 use crate::tls::{self, Tls};
 use crate::write;
 
@@ -51,6 +52,10 @@ const ASK_ETCD_LAST: Duration = Duration::from_secs(5);
 
 /// The timer of a consumer is its retry: a fleet of them must not turn an outage of etcd into one of EC2's API (F104).
 const LOOKS_OF_A_CONSUMER: u32 = 2;
+
+/// What depends on the tag, for the log.
+pub const UNTAGGED: &str = "without the right tag a group that is replaced as a whole, or loses its disks, gets a second \
+     and empty cluster";
 
 /// What is read and checked before anything is asked: the certificates.
 pub struct Setup {
@@ -168,7 +173,8 @@ pub async fn run(setup: &Setup) -> Exit {
             Next::Pause => run.pause(&decision.reason).await,
             Next::End(exit) => return exit,
         }
-        run.before = Some(remember(&observation, &run.policy));
+        let (tagged, untaggable) = (run.tagged.clone(), run.untaggable);
+        run.before = Some(Before { tagged, untaggable, ..remember(&observation, &run.policy) });
     }
 }
 
@@ -187,6 +193,9 @@ struct Run<'a> {
     listener: Option<Listener>,
     said: Option<Statement>,
     last: Option<Decision>,
+    /// See [`Before`].
+    tagged: BTreeMap<String, String>,
+    untaggable: bool,
     /// Since when the last decision has its reason.
     reason_since: Instant,
     /// Why the peer port could not be opened: etcd could not either, so nothing is started or added meanwhile.
@@ -215,6 +224,8 @@ impl<'a> Run<'a> {
             listener: None,
             said: None,
             last: None,
+            tagged: BTreeMap::new(),
+            untaggable: false,
             reason_since: Instant::now(),
             port_trouble: None,
             fresh: Freshness::Fresh,
@@ -247,7 +258,7 @@ impl<'a> Run<'a> {
         }
         let decision = decide(&observation, &self.policy);
         self.report(&observation, &decision);
-        self.speak(&observation).await;
+        self.speak(&observation, &decision.reason).await;
         Some((observation, decision))
     }
 
@@ -277,45 +288,83 @@ impl<'a> Run<'a> {
             Action::Refuse => Next::End(self.give_up()),
             Action::Follow { endpoints } => Next::End(self.follow(endpoints)),
             // Whoever holds the port may be this node's own etcd, on a data directory that was not looked at.
-            Action::Start(_) | Action::Add { .. } | Action::Remove { .. } if self.port_trouble.is_some() => Next::Pause,
-            Action::Add { .. } | Action::Remove { .. } if Instant::now() < self.ask_etcd_at => Next::Pause,
+            Action::Start(_) | Action::Add { .. } | Action::Remove { .. } | Action::TagGroup { .. }
+                if self.port_trouble.is_some() =>
+            {
+                Next::Pause
+            }
+            Action::Add { .. } | Action::Remove { .. } | Action::TagGroup { .. }
+                if Instant::now() < self.ask_etcd_at =>
+            {
+                Next::Pause
+            }
             action if self.fresh == Freshness::LastReply && needs_fresh_reply(action) => {
                 self.fresh = Freshness::Fresh;
                 Next::LookAgain
             }
             Action::Start(start) => self.start(observation, start).await,
-            Action::Add { .. } | Action::Remove { .. } | Action::SetDataAside => self.change(&decision.action).await,
+            Action::Add { .. } | Action::Remove { .. } | Action::TagGroup { .. } => {
+                // Nodes that saw the same at the same moment must not all ask at once (F44).
+                tokio::time::sleep(jitter(Duration::from_millis(50))).await;
+                self.change(decision).await
+            }
+            Action::SetDataAside { .. } | Action::BeginRecord | Action::Agree(_) | Action::GiveUp { .. } => {
+                self.change(decision).await
+            }
         }
     }
 
-    async fn change(&mut self, action: &Action) -> Next {
-        // Nodes that saw the same at the same moment must not all ask at once (F44).
-        tokio::time::sleep(jitter(Duration::from_millis(50))).await;
+    async fn change(&mut self, decision: &Decision) -> Next {
         let options = &self.setup.options;
         let tls = self.setup.client_tls.as_deref();
-        match apply(action, tls, &options.data_dir, options.wal_dir.as_deref()).await {
+        let action = &decision.action;
+        let is_tag = matches!(action, Action::TagGroup { .. });
+        let applied = apply(action, &mut self.observer, tls, &options.data_dir, options.wal_dir.as_deref());
+        match applied.await {
             Ok(Applied::Done(what)) => {
                 info!("{what}");
-                self.fresh = Freshness::Fresh;
-                self.ask_aws_after = ASK_AWS_FIRST;
-                (self.refusal, self.ask_etcd_after) = (None, ASK_ETCD_FIRST);
+                self.look_after(action);
                 Next::LookAgain
             }
+            // A replacement must not fail for want of the tag, and founders can do with the word of all.
+            Ok(Applied::Denied(why)) if is_tag => self.go_on_untagged(&why),
+            Ok(Applied::Later(why)) if is_tag && self.patience_is_over(&decision.reason) => self.go_on_untagged(&why),
             Ok(Applied::Later(why)) => {
                 self.refused(why);
                 Next::Pause
             }
             Ok(Applied::Denied(why)) => Next::End(fail_for(&Reason::Denied { why })),
-            Err(e) => Next::End(fail(&format!("rename the data directory {}: {e}", options.data_dir.display()))),
+            Err(why) => Next::End(fail(&why)),
+        }
+    }
+
+    fn go_on_untagged(&mut self, why: &str) -> Next {
+        warn!("{why}: {UNTAGGED}; going on without it");
+        self.untaggable = true;
+        Next::LookAgain
+    }
+
+    /// What is new after a change: something that AWS shows, or only this disk.
+    fn look_after(&mut self, action: &Action) {
+        if matches!(action, Action::BeginRecord | Action::Agree(_) | Action::GiveUp { .. }) {
+            self.fresh = Freshness::LastReply;
+            return;
+        }
+        self.fresh = Freshness::Fresh;
+        self.ask_aws_after = ASK_AWS_FIRST;
+        (self.refusal, self.ask_etcd_after) = (None, ASK_ETCD_FIRST);
+        if let Action::TagGroup { tags, .. } = action {
+            // A read that lags does not show them yet.
+            self.tagged.extend(tags.clone());
         }
     }
 
     /// Asking again at once would have AWS asked as well each time, for every change rests on a fresh reply (F104).
     fn refused(&mut self, why: String) {
         if self.refusal.as_ref() == Some(&why) {
-            debug!(why, "etcd still does not take the change, looking again");
+            debug!(why, "the change is still not taken, looking again");
         } else {
-            info!(why, "etcd does not take the change now, looking again");
+            info!(why, "the change is not taken now, looking again");
         }
         self.refusal = Some(why);
         self.ask_etcd_at = Instant::now() + self.ask_etcd_after;
@@ -323,6 +372,9 @@ impl<'a> Run<'a> {
     }
 
     async fn start(&mut self, observation: &Observation, start: &Start) -> Next {
+        if let (OwnData::Log { .. }, Some(fault)) = (&observation.own_data, tag_fault(observation)) {
+            warn!("{fault}: {UNTAGGED}; proceeding anyway");
+        }
         self.wait_for_turn(start).await;
         let variables = environment::of_member(start, &self.setup.options);
         if let Err(exit) = self.put(&variables, write::replace) {
@@ -378,10 +430,11 @@ impl<'a> Run<'a> {
         written.map_err(|e| fail(&format!("write the environment file {}: {e}", file.display())))
     }
 
-    /// While it has no data, a member says so on its peer port; see `founder.rs`.
-    async fn speak(&mut self, observation: &Observation) {
+    /// While it has no data, or none that is worth an etcd, a member says so on its peer port; see `founder.rs`.
+    async fn speak(&mut self, observation: &Observation, reason: &Reason) {
         let without_data = matches!(observation.own_data, OwnData::Empty | OwnData::NoLog);
-        if self.policy.role == Role::Consumer || !without_data {
+        let speaks = without_data || matches!(reason, Reason::FoundersNotBack { .. });
+        if self.policy.role == Role::Consumer || !speaks {
             // A node with data holds no port for etcd, so one that is taken is etcd's own affair.
             (self.listener, self.port_trouble) = (None, None);
             return;
@@ -477,7 +530,7 @@ impl<'a> Run<'a> {
     /// One line a change of decision, and the observation behind it for `explain`.
     fn report(&mut self, observation: &Observation, decision: &Decision) {
         // It is looked for once there is no data: at first, or after that was set aside.
-        let first = self.last.as_ref().is_none_or(|last| last.action == Action::SetDataAside);
+        let first = self.last.as_ref().is_none_or(|last| matches!(last.action, Action::SetDataAside { .. }));
         if let Some(Seen::No(blind)) = observation.etcd.as_ref().filter(|_| first) {
             warn!("{blind}; proceeding without knowing whether this node's etcd fits the others': see --etcd-version");
         }
@@ -527,9 +580,11 @@ fn is_throttled(observation: &Observation) -> bool {
 /// Whether an action rests on what AWS says of this very moment. A node with data starts without (F51).
 fn needs_fresh_reply(action: &Action) -> bool {
     match action {
-        Action::Add { .. } | Action::Remove { .. } => true,
+        Action::Add { .. } | Action::Remove { .. } | Action::Agree(_) => true,
         Action::Start(start) => start.state == ClusterState::New,
-        Action::Wait | Action::Refuse | Action::SetDataAside | Action::Follow { .. } => false,
+        Action::Wait | Action::Refuse | Action::Follow { .. } => false,
+        // Each rests on the pass in which it was agreed, or on this disk alone.
+        Action::TagGroup { .. } | Action::SetDataAside { .. } | Action::BeginRecord | Action::GiveUp { .. } => false,
     }
 }
 

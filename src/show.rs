@@ -8,12 +8,12 @@ use tracing::{error, warn};
 use crate::cli::Output;
 use crate::decide::{decide, remember};
 use crate::environment;
-use crate::model::{Action, Observation};
+use crate::model::{Action, Blind, BlindKind, CLUSTER_TAG, FOUNDING_TAG, Observation, Seen};
 use crate::observe::{Freshness, Own};
 use crate::reason::Exit;
-use crate::report::{Report, STATUS_COLUMNS, report, status as rows};
+use crate::report::{Report, STATUS_COLUMNS, calls, report, status as rows};
 use crate::run::{Record, Setup};
-use crate::write;
+use crate::{record, write};
 
 /// Two looks are needed for what a second read must confirm, and EC2 is asked about members in the second only.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -21,19 +21,52 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Prints the whole decision.
 pub async fn dry_run(setup: &Setup, output: Output) -> Exit {
     let policy = setup.options.policy();
-    let Some(observation) = look(setup, Own::LeftOut).await else { return Exit::Unavailable };
-    let decision = decide(&observation, &policy);
+    let Some(mut observation) = look(setup, Own::LeftOut).await else { return Exit::Unavailable };
+    let mut decision = decide(&observation, &policy);
+    let mut before = Vec::new();
+    while foresee(&mut observation, &decision.action, &setup.options.data_dir) {
+        before.extend(calls(&decision.action));
+        decision = decide(&observation, &policy);
+    }
     let variables = match &decision.action {
         Action::Start(start) => Some(environment::of_member(start, &setup.options)),
         Action::Follow { endpoints } => Some(environment::of_consumer(endpoints, &setup.options)),
-        Action::Wait | Action::Refuse | Action::Remove { .. } | Action::Add { .. } | Action::SetDataAside => None,
+        Action::Wait
+        | Action::Refuse
+        | Action::Remove { .. }
+        | Action::Add { .. }
+        | Action::SetDataAside { .. }
+        | Action::BeginRecord
+        | Action::Agree(_)
+        | Action::GiveUp { .. }
+        | Action::TagGroup { .. } => None,
     };
     let file = variables.map(|v| write::render(&v).unwrap_or_else(|e| e.to_string()));
-    print(&report(&observation, &policy, &decision, file), output);
+    let mut shown = report(&observation, &policy, &decision, file);
+    shown.calls.splice(..0, before);
+    print(&shown, output);
     if let Err(why) = setup.check_certificates(&observation, &decision) {
         warn!("{why}: the main job would not join with it");
     }
     Exit::Done
+}
+
+/// Goes on as the main job would on its own: what it keeps on record, and what it writes to the group's tags. False where
+/// the next step is another's, or the last.
+fn foresee(o: &mut Observation, action: &Action, data_dir: &Path) -> bool {
+    match (action, &mut o.record, &mut o.group) {
+        (Action::BeginRecord, record, _) => {
+            let new = record::new(data_dir);
+            *record = new.map_or_else(|why| Seen::No(Blind { kind: BlindKind::Malformed, why }), Seen::Yes);
+        }
+        (Action::Agree(agreement), Seen::Yes(record), _) => record.agreed = Some(agreement.clone()),
+        (Action::TagGroup { tags, .. }, _, Seen::Yes(group)) => {
+            group.founding_tag = tags.get(FOUNDING_TAG).cloned().or(group.founding_tag.take());
+            group.cluster_tag = tags.get(CLUSTER_TAG).cloned().or(group.cluster_tag.take());
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// Prints the instances and members as a table, and whether the cluster is sound.

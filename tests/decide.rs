@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use etcd_bootstrap::agreement;
 use etcd_bootstrap::decide::{decide, remember, statement};
 use etcd_bootstrap::model::{
-    Absence, Action, AddressForm, Addresses, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2,
-    EtcdVersion, FounderEntry, Founding, Group, Identity, InitialCluster, Instance, InstanceId, JoinAs, Member,
-    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Proof, Reason, Role, Scheme, Seen,
-    Start, Statement, render_initial_cluster,
+    Absence, Action, AddressForm, Addresses, Agreement, Blind, BlindKind, CLUSTER_TAG, ClientView, ClusterId,
+    ClusterState, Decision, Ec2, EtcdVersion, FOUNDING_TAG, Founder, FounderEntry, Founding, Group, Identity,
+    InitialCluster, Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl, Observation, OwnData, PeerAnswer,
+    PeerView, Policy, Probe, Proof, Reason, Record, Role, Scheme, Seen, Start, Statement, render_initial_cluster,
 };
 use etcd_bootstrap::reason::Exit;
 
@@ -120,6 +121,23 @@ fn unusable() -> [Absence; 3] {
     [Absence::Tls("expired".into()), Absence::Denied("403".into()), Absence::NotEtcd("nginx".into())]
 }
 
+/// The nonce of node n's disk.
+fn disk(n: u64) -> String {
+    format!("{n:08x}")
+}
+
+/// The founding by these nodes with their disks.
+fn founding_of(nodes: impl IntoIterator<Item = u64>) -> Agreement {
+    let founder = |n| Founder { instance: id(n), peer_url: peer(n), nonce: Some(disk(n)) };
+    agreement::agree(ARN, nodes.into_iter().map(founder).collect())
+}
+
+/// What node n says of itself while it waits.
+fn said_by(n: u64, founders: Option<String>) -> Statement {
+    let (given_up, agreed) = (Vec::new(), None);
+    Statement { instance: id(n), group: ARN.into(), founders, etcd: None, nonce: disk(n), given_up, agreed }
+}
+
 /// EC2's word for it.
 fn is(n: u64, state: &str) -> Proof {
     Proof::Ec2State { instance: id(n), state: state.to_owned() }
@@ -172,14 +190,17 @@ impl Scene {
             arn: ARN.into(),
             desired: usize::try_from(n).expect("a group is small"),
             cluster_tag: None,
+            founding_tag: None,
             instances: BTreeMap::new(),
             read_at: now,
+            date: Some(now),
         };
         let o = Observation {
             at: now,
             me: Seen::No(blind(BlindKind::Unreachable)),
             own_data: OwnData::Empty,
             etcd: None,
+            record: Seen::Yes(Record { nonce: disk(1), given_up: Vec::new(), agreed: None }),
             group: Seen::Yes(group),
             ec2: Seen::Yes(Ec2 { asked: BTreeSet::new(), found: BTreeMap::new() }),
             probes: Vec::new(),
@@ -221,7 +242,25 @@ impl Scene {
             target_lifecycle_state: None,
         });
         self.o.probes.retain(|probe| probe.instance != Some(id(n)));
+        self.record(|record| record.nonce = disk(n))
+    }
+
+    /// What this node's disk has on record.
+    fn record(mut self, change: impl FnOnce(&mut Record)) -> Self {
+        let Seen::Yes(record) = &mut self.o.record else { panic!("this scene has no record") };
+        change(record);
         self
+    }
+
+    /// This disk has agreed to found this cluster of three.
+    fn agreed(self, cluster: ClusterId) -> Self {
+        self.record(|record| record.agreed = Some(Agreement { cluster, ..founding_of(1..=3) }))
+    }
+
+    /// The group's tag names this founding.
+    fn tagged(self, founding: &Agreement) -> Self {
+        let tag = agreement::tag_of(founding);
+        self.asg(|g| g.founding_tag = tag)
     }
 
     fn data(mut self, data: OwnData) -> Self {
@@ -300,6 +339,14 @@ impl Scene {
         })
     }
 
+    fn tag(self, cluster: ClusterId) -> Self {
+        self.asg(|g| g.cluster_tag = Some(cluster.to_string()))
+    }
+
+    fn untagged(self) -> Self {
+        self.asg(|g| g.cluster_tag = None)
+    }
+
     fn cloud_down(mut self) -> Self {
         self.o.group = Seen::No(blind(BlindKind::Unreachable));
         self.o.ec2 = Seen::No(blind(BlindKind::Unreachable));
@@ -327,7 +374,7 @@ impl Scene {
 
     fn founding(self, n: u64, founders: impl IntoIterator<Item = u64>) -> Self {
         let founders = Some(founders_text(founders));
-        self.says(n, Statement { instance: id(n), group: ARN.into(), founders, etcd: None })
+        self.says(n, said_by(n, founders))
     }
 
     fn says(self, n: u64, statement: Statement) -> Self {
@@ -361,9 +408,10 @@ impl Scene {
         self.probe(peer(n), view, Some(Ok(client)))
     }
 
-    /// A formed cluster with a quorum: these nodes answer, the other listed ones (but this node) are silent.
+    /// A formed cluster with a quorum, which the group's tag names as it should: these nodes answer, the other listed
+    /// ones (but this node) are silent.
     fn serving(self, list: &[Member], nodes: impl IntoIterator<Item = u64>) -> Self {
-        let scene = self.others_silent(list);
+        let scene = self.others_silent(list).tag(OURS);
         nodes.into_iter().fold(scene, |s, n| s.member_of(OURS, n, list, Seen::Yes(list.to_vec())))
     }
 
@@ -434,7 +482,8 @@ impl Scene {
 
     #[track_caller]
     fn sets_aside(&self, reason: impl Into<Because>) {
-        assert_eq!(self.because(reason), Action::SetDataAside);
+        let action = self.because(reason);
+        assert!(matches!(action, Action::SetDataAside { .. }), "{action:?}");
     }
 
     #[track_caller]
@@ -458,6 +507,19 @@ impl Scene {
         let Action::Start(start) = action else { panic!("{action:?}") };
         assert_eq!(start.state, state);
         start
+    }
+
+    /// Agrees for this reason, tags the group, and starts as soon as AWS shows the tag.
+    #[track_caller]
+    fn creates(&self, reason: impl Into<Because>) -> Start {
+        let mut scene = self.clone();
+        let action = scene.because(reason);
+        assert!(matches!(action, Action::Agree(_)), "{action:?}");
+        scene.step();
+        let action = scene.decide().action;
+        assert!(matches!(action, Action::TagGroup { .. }), "{action:?}");
+        scene.step();
+        scene.starts(New, "agreed-founding")
     }
 
     #[track_caller]
@@ -507,7 +569,8 @@ fn f27_listed_and_unstarted_resumes_without_a_second_add() {
 #[test]
 fn f12c_a_late_founder_of_a_led_cluster_resumes() {
     let list = [founder(1), voter(2), voter(3)];
-    Scene::group(3).serving(&list, 2..=3).starts(Existing, Reason::Resume { member: MemberId(1) });
+    let scene = Scene::group(3).agreed(OURS).serving(&list, 2..=3);
+    scene.starts(Existing, Reason::Resume { member: MemberId(1) });
 }
 
 #[test]
@@ -558,20 +621,27 @@ fn a_member_that_answers_on_another_of_its_urls_is_not_this_nodes_lost_disk() {
     assert!(!matches!(scene.decide().action, Action::Remove { .. }), "{:?}", scene.decide());
 }
 
-#[test]
-fn f02_a_forming_clusters_list_is_adopted_as_it_is() {
-    // Theirs names a fourth founder that this node's group does not have.
-    let list: Vec<Member> = (1..=4).map(founder).collect();
-    let start = Scene::group(3).forming(OURS, &list, [2]).starts(New, Reason::AdoptForming { cluster: OURS });
-    assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=4));
+/// This node has agreed to found the cluster that node 2's etcd forms; node 3 is silent.
+fn forming_as_agreed() -> Scene {
+    let agreed = founding_of(1..=3);
+    let list: Vec<Member> = (1..=3).map(founder).collect();
+    let scene = Scene::group(3).record(|record| record.agreed = Some(agreed.clone()));
+    scene.forming(agreed.cluster, &list, [2])
 }
 
 #[test]
-fn f12b_a_late_founder_does_not_wait_for_the_client_port_of_the_early_one() {
-    let list: Vec<Member> = (1..=3).map(founder).collect();
-    let view = Scene::group(3).view(OURS, &list, None);
-    let scene = Scene::group(3).probe(peer(2), view, Some(Err(no_answer()))).silent(3);
-    scene.starts(New, Reason::AdoptForming { cluster: OURS });
+fn f02_f12b_who_has_agreed_starts_what_another_founder_has_started_already() {
+    // And does not wait for the client port of the early one, nor for the founder that is silent.
+    let start = forming_as_agreed().starts(New, Reason::AgreedFounding { cluster: founding_of(1..=3).cluster });
+    assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=3));
+}
+
+#[test]
+fn f02_a_forming_cluster_that_this_disk_has_not_agreed_to_is_waited_for() {
+    let list: Vec<Member> = (1..=4).map(founder).collect();
+    Scene::group(3).forming(OURS, &list, [2]).waits(Reason::FormingWithoutMe { cluster: OURS });
+    let other = founding_of(1..=2);
+    Scene::group(3).record(|record| record.agreed = Some(other)).forming(OURS, &list, [2]).waits("forming-without-me");
 }
 
 #[test]
@@ -585,18 +655,15 @@ fn f04_a_published_row_is_never_new() {
 #[test]
 fn f04_a_tagged_cluster_that_looks_as_if_it_formed_is_not_founded_again() {
     // As an idle cluster up to 3.5 looks after a power cut to a founder whose disk is lost.
-    let list: Vec<Member> = (1..=3).map(founder).collect();
-    let forming = Scene::group(3).forming(OURS, &list, [2]);
-    let tagged = forming.clone().asg(|g| g.cluster_tag = Some("c1".into()));
+    let tagged = forming_as_agreed().asg(|g| g.cluster_tag = Some("c1".into()));
     tagged.waits("cluster-tagged");
-    tagged.policy(|p| p.initial_cluster = InitialCluster::Force).starts(New, "adopt-forming");
-    forming.policy(|p| p.initial_cluster = InitialCluster::Never).waits("creation-forbidden");
+    tagged.policy(|p| p.initial_cluster = InitialCluster::Force).starts(New, "agreed-founding");
+    forming_as_agreed().policy(|p| p.initial_cluster = InitialCluster::Never).waits("creation-forbidden");
 }
 
 #[test]
 fn f11_a_new_cluster_never_starts_without_its_token() {
-    let list: Vec<Member> = (1..=3).map(founder).collect();
-    Scene::group(3).forming(OURS, &list, [2]).cloud_down().waits("group-blind");
+    forming_as_agreed().cloud_down().waits("group-blind");
 }
 
 #[test]
@@ -606,11 +673,12 @@ fn forming_without_this_node_waits() {
 }
 
 #[test]
-fn two_forming_clusters_wait() {
+fn of_two_forming_clusters_the_agreed_one_is_started() {
     let list: Vec<Member> = (1..=3).map(founder).collect();
-    let scene = Scene::group(3).forming(OURS, &list, [2]);
-    let view = scene.view(OTHER, &list[..2], None);
-    scene.probe(peer(3), view, None).waits(Reason::TwoForming { one: OURS, other: OTHER });
+    let agreed = forming_as_agreed();
+    let view = agreed.view(ClusterId(0), &list[..2], None);
+    agreed.probe(peer(3), view.clone(), None).starts(New, "agreed-founding");
+    Scene::group(3).forming(OURS, &list, [2]).probe(peer(3), view, None).waits("forming-without-me");
 }
 
 #[test]
@@ -681,17 +749,18 @@ fn without_metadata_or_an_address_of_the_form_asked_for_nothing_is_done() {
 
 #[test]
 fn founders_that_agree_create_the_cluster() {
-    let start = Scene::founders(3).starts(New, Reason::FoundersAgree { founders: 3 });
+    let start = Scene::founders(3).creates(Reason::FoundersAgree { founders: 3 });
     assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=3));
-    Scene::group(1).again(1).starts(New, Reason::FoundersAgree { founders: 1 });
+    Scene::group(1).again(1).creates(Reason::FoundersAgree { founders: 1 });
 }
 
 #[test]
 fn f11_every_founder_writes_the_same_line_and_starts_in_its_turn() {
     for n in 1..=3 {
         let scene = (1..=3).filter(|m| *m != n).fold(Scene::group(3).me(n), |s, m| s.founding(m, 1..=3)).again(1);
-        let start = scene.starts(New, "founders-agree");
-        assert_eq!((start.token.as_str(), render_initial_cluster(&start.initial_cluster)), (ARN, founders_text(1..=3)));
+        let start = scene.creates("founders-agree");
+        assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=3));
+        assert_eq!(start.token, agreement::token(ARN, &founding_of(1..=3).founders));
         let before = start.after.map(|after| after.peer_url);
         let earlier =
             start.initial_cluster.iter().map_while(|(name, url)| (*name != start.name.to_string()).then_some(url));
@@ -704,20 +773,20 @@ fn f02_a_list_has_to_stand_for_two_reads_of_aws() {
     let once = (2..=3).fold(Scene::group(3), |s, n| s.founding(n, 1..=3));
     once.waits("second-read");
     once.clone().later(30).waits("second-read");
-    once.clone().again(1).starts(New, "founders-agree");
+    once.clone().again(1).creates("founders-agree");
     // A change in between begins the count anew.
     let changed = once.clone().asg(|g| g.desired = 4).again(1).asg(|g| g.desired = 3).again(1);
-    changed.starts(New, "founders-agree");
+    changed.creates("founders-agree");
     let mut between = once.asg(|g| g.desired = 4).again(1).asg(|g| g.desired = 3);
     between.waits("second-read");
     between = between.again(1);
-    between.starts(New, "founders-agree");
+    between.creates("founders-agree");
 }
 
 #[test]
 fn f06_pending_instances_are_founders() {
     for state in ["Pending", "Pending:Wait", "Pending:Proceed", "InService"] {
-        Scene::founders(3).instance(2, state, "pending").starts(New, "founders-agree");
+        Scene::founders(3).instance(2, state, "pending").creates("founders-agree");
     }
 }
 
@@ -732,7 +801,7 @@ fn f06_f43_an_unsettled_group_creates_nothing() {
         });
     }
     // Warm instances are no founders, and the group is settled without them.
-    Scene::founders(3).instance(4, "Warmed:Stopped", "stopped").starts(New, "founders-agree");
+    Scene::founders(3).instance(4, "Warmed:Stopped", "stopped").creates("founders-agree");
 }
 
 #[test]
@@ -771,20 +840,20 @@ fn f02_founders_that_see_another_list_are_waited_for() {
         theirs: Some(founders_text(1..=2)),
         mine: mine.clone(),
     });
-    let unsettled = Statement { instance: id(2), group: ARN.into(), founders: None, etcd: None };
+    let unsettled = said_by(2, None);
     Scene::founders(3).says(2, unsettled).waits(Reason::FoundersDisagree {
         instance: id(2),
         theirs: None,
         mine: mine.clone(),
     });
-    let stranger = Statement { instance: id(2), group: "arn:other".into(), founders: Some(mine), etcd: None };
+    let stranger = Statement { group: "arn:other".into(), ..said_by(2, Some(mine)) };
     Scene::one_silent(3).says(2, stranger).waits("founders-disagree");
 }
 
 #[test]
 fn a_founders_word_is_its_own() {
     // An address that leads elsewhere: node 3 answers in the place of node 2.
-    let third = Statement { instance: id(3), group: ARN.into(), founders: Some(founders_text(1..=3)), etcd: None };
+    let third = said_by(3, Some(founders_text(1..=3)));
     let scene = Scene::founders(3).says(2, third);
     assert_eq!(scene.decide().action, Action::Wait, "{:?}", scene.decide());
 }
@@ -797,8 +866,8 @@ fn f07_a_silent_founder_is_waited_for_until_the_grace_is_over() {
         founders: 3,
     });
     Scene::founders(3).silent(3).again(58).waits("founders-silent");
-    Scene::one_silent(3).starts(New, Reason::FoundersMajority { agreed: 2, silent: vec![id(3)] });
-    Scene::one_silent(3).absent(3, Absence::Refused).starts(New, "founders-majority");
+    Scene::one_silent(3).creates(Reason::FoundersMajority { agreed: 2, silent: vec![id(3)] });
+    Scene::one_silent(3).absent(3, Absence::Refused).creates("founders-majority");
 }
 
 #[test]
@@ -826,7 +895,7 @@ fn f08_a_silent_founder_of_another_generation_is_no_founder() {
             third.launched = seconds.and_then(|s| Some(mine? - Duration::from_secs(s.unsigned_abs())));
         })
     };
-    launched(Some(60)).starts(New, "founders-majority");
+    launched(Some(60)).creates("founders-majority");
     launched(Some(61)).waits("founders-silent");
     launched(None).waits("founders-silent");
 }
@@ -834,7 +903,7 @@ fn f08_a_silent_founder_of_another_generation_is_no_founder() {
 #[test]
 fn unanimous_founding_never_takes_a_majority() {
     Scene::one_silent(3).policy(|p| p.founding = Founding::Unanimous).again(3600).waits("founders-silent");
-    Scene::founders(3).policy(|p| p.founding = Founding::Unanimous).starts(New, "founders-agree");
+    Scene::founders(3).policy(|p| p.founding = Founding::Unanimous).creates("founders-agree");
 }
 
 #[test]
@@ -844,7 +913,7 @@ fn half_of_the_founders_is_no_majority() {
     silent(2, 2..=2).waits("founders-silent");
     silent(4, 3..=4).waits("founders-silent");
     silent(5, 3..=5).waits("founders-silent");
-    silent(5, 4..=5).starts(New, "founders-majority");
+    silent(5, 4..=5).creates("founders-majority");
 }
 
 #[test]
@@ -854,10 +923,76 @@ fn f08_a_tagged_group_creates_nothing() {
     assert!(tagged(Scene::founders(3)).decide().reason.advice().is_some());
     // By hand: the tag is overridden, and nothing else is.
     let forced = |s: Scene| tagged(s).policy(|p| p.initial_cluster = InitialCluster::Force);
-    forced(Scene::founders(3)).again(1).again(1).starts(New, "founders-agree");
+    forced(Scene::founders(3)).again(1).again(1).creates("founders-agree");
     forced(Scene::founders(3).silent(3)).waits("founders-silent");
     forced(Scene::founders(3).instance(4, "Terminating", "running")).waits("group-unsettled");
     forced(Scene::cluster(3)).adds(Learning);
+}
+
+#[test]
+fn b07_f94_a_tag_that_is_gone_is_written_before_anything_is_changed() {
+    let tags = |scene: &Scene, cluster| {
+        let action = scene.because(Reason::Untagged { cluster });
+        assert_eq!(action, tagging(cluster));
+    };
+    let mut joins = Scene::cluster(3).untagged();
+    tags(&joins, OURS);
+    joins.step();
+    joins.adds(Learning);
+    let mut replaces = Scene::replacing(voter(4)).known(4, "terminated").untagged();
+    tags(&replaces, OURS);
+    replaces.step();
+    replaces.removes(4, dead(&voter(4), is(4, "terminated")));
+    let wiped = Scene::group(3).serving(&[voter(1), voter(2), voter(3)], 2..=3);
+    tags(&wiped.untagged(), OURS);
+
+    // Nothing is written where nothing would be changed, nor for a cluster without a quorum.
+    let list = [added(1), voter(2), voter(3)];
+    Scene::group(3).serving(&list, 2..=3).untagged().starts(Existing, "resume");
+    Scene::replacing(unstarted(4)).untagged().waits("other-joining");
+    Scene::group(3).hesitant(BlindKind::Unreachable, &[voter(2), voter(3)], [2]).waits("no-quorum");
+
+    // Written already, or not to be written by this role: the join goes on, and the next pass knows it too.
+    let mut settled = Scene::cluster(3).untagged().again(1);
+    settled.o.before.as_mut().expect("it was the second pass").untaggable = true;
+    settled.adds(Learning);
+    let mut lagging = Scene::cluster(3).untagged().again(1);
+    lagging.o.before.as_mut().expect("it was the second pass").tagged = [(CLUSTER_TAG.into(), "c1".into())].into();
+    lagging.adds(Learning);
+}
+
+/// The call that gives the group this cluster's tag.
+fn tagging(cluster: ClusterId) -> Action {
+    Action::TagGroup { group: "etcd".into(), tags: [(CLUSTER_TAG.to_owned(), cluster.to_string())].into() }
+}
+
+#[test]
+fn b12_f95_the_cluster_of_force_can_be_joined_and_gets_the_tag() {
+    let forced = |s: Scene| s.policy(|p| p.initial_cluster = InitialCluster::Force);
+    Scene::cluster(3).tag(OTHER).refuses("not-the-tagged-cluster");
+    let mut scene = forced(Scene::cluster(3)).tag(OTHER);
+    assert_eq!(scene.decide().action, tagging(OURS));
+    scene.step();
+    scene.adds(Learning);
+    // Whoever joins later needs no force.
+    scene.policy(|p| p.initial_cluster = InitialCluster::Auto).adds(Learning);
+    // The founder that comes second changes nothing, and starts.
+    forced(Scene::group(3).agreed(OURS).serving(&[founder(1), voter(2), voter(3)], 2..=3))
+        .tag(OTHER)
+        .starts(Existing, "resume");
+}
+
+#[test]
+fn b12_f95_the_tag_is_an_id_however_it_is_written() {
+    let tagged = |tag: &str| Scene::cluster(3).asg(|g| g.cluster_tag = Some(tag.to_owned()));
+    for same in ["c1", "C1", "0xc1", "0XC1", "00000000000000c1", "193", " c1 "] {
+        tagged(same).adds(Learning);
+    }
+    for other in ["c2", "1c1", "194", "", "c1c1c1c1c1c1c1c1c1", "cluster c1"] {
+        tagged(other).refuses(Reason::NotTheTaggedCluster { tag: other.into(), seen: OURS });
+    }
+    let big = ClusterId(0xcdf8_18f1_94e3_a8c1);
+    assert!(big.is_meant_by("14841639997863602369") && big.is_meant_by("CDF818F194E3A8C1"));
 }
 
 #[test]
@@ -1202,7 +1337,7 @@ fn f30_ipv6_addresses_are_in_brackets() {
     let scene = Scene::group(1).identity(|me| me.addresses = v6(1)).ec2(|ec2| {
         ec2.found.get_mut(&id(1)).expect("the scene has it").addresses = v6(1);
     });
-    let start = scene.again(1).starts(New, "founders-agree");
+    let start = scene.again(1).creates("founders-agree");
     assert_eq!(render_initial_cluster(&start.initial_cluster), format!("{}=http://[fd00::1]:2380", id(1)));
     assert_eq!(start.client_url.to_string(), "http://[fd00::1]:2379");
     // Another spelling of the same address is the same address.
@@ -1214,15 +1349,15 @@ fn f30_ipv6_addresses_are_in_brackets() {
 #[test]
 fn f29_the_lists_form_of_an_address_is_kept() {
     let by_name = |n: u64| url(&format!("http://ip-10-0-0-{n}.ec2.internal:2380"));
-    let list: Vec<Member> = (1..=3).map(|n| Member { peer_urls: vec![by_name(n)], ..founder(n) }).collect();
-    let scene = Scene::group(3);
-    let view = scene.view(OURS, &list, None);
-    let start = scene.probe(peer(2), view, None).starts(New, "adopt-forming");
+    let founders = founding_of(1..=3).founders.into_iter().zip(1..);
+    let founders = founders.map(|(f, n)| Founder { peer_url: by_name(n), ..f }).collect();
+    let agreed = agreement::agree(ARN, founders);
+    let start = Scene::group(3).tagged(&agreed).record(|r| r.agreed = Some(agreed)).starts(New, "agreed-founding");
     assert_eq!(start.peer_url, by_name(1));
     assert!(start.initial_cluster.contains(&(id(1).to_string(), by_name(1))));
     // And a group that asks for names gets names.
     let named = Scene::group(1).policy(|p| p.address_form = AddressForm::DnsNames).again(1);
-    assert_eq!(named.starts(New, "founders-agree").initial_cluster, [(id(1).to_string(), by_name(1))]);
+    assert_eq!(named.creates("founders-agree").initial_cluster, [(id(1).to_string(), by_name(1))]);
 }
 
 // ---------------------------------------------------------------- the table: data of its own
@@ -1302,7 +1437,7 @@ fn f48_data_of_another_cluster_is_refused_and_kept() {
 #[test]
 fn data_that_never_had_a_leader_gives_way_to_a_formed_cluster() {
     let list = [voter(2), voter(3)];
-    let formed = |s: Scene| (2..=3).fold(s, |s, n| s.member_of(OTHER, n, &list, Seen::Yes(list.to_vec())));
+    let formed = |s: Scene| (2..=3).fold(s, |s, n| s.member_of(OTHER, n, &list, Seen::Yes(list.to_vec()))).tag(OTHER);
     let mut scene = formed(Scene::group(3).data(log(1, false)));
     scene.sets_aside(Reason::NeverLedOtherFormed { mine: OURS, formed: OTHER });
     scene.step();
@@ -1312,18 +1447,13 @@ fn data_that_never_had_a_leader_gives_way_to_a_formed_cluster() {
 #[test]
 fn data_that_never_had_a_leader_gives_way_when_most_founders_are_dead() {
     let scene = |state| Scene::group(1).data(log(1, false)).known(2, state).known(3, "terminated");
-    let dead = vec![id(2).to_string(), id(3).to_string()];
-    scene("shutting-down").sets_aside(Reason::NeverLedFoundersDead { mine: OURS, dead });
+    let lost = vec![format!("{} (shutting-down)", id(2)), format!("{} (terminated)", id(3))];
+    scene("shutting-down").sets_aside(Reason::NeverLedFoundersLost { mine: OURS, lost });
     for state in ["pending", "running", "stopping", "stopped"] {
         scene(state).starts(Existing, Reason::OwnDataNobodyObjects);
     }
     scene("terminated").data(log(1, true)).starts(Existing, Reason::OwnDataNobodyObjects);
-    // Not on EC2's silence, a partial reply, or a blind moment.
-    scene("running")
-        .ec2(|ec2| drop(ec2.found.remove(&id(2))))
-        .again(3600)
-        .again(3600)
-        .starts(Existing, "own-data-nobody-objects");
+    // Not on a partial reply, or a blind moment.
     scene("terminated").ec2(|ec2| drop(ec2.found.remove(&id(1)))).starts(Existing, "own-data-nobody-objects");
     scene("terminated").cloud_down().starts(Existing, "own-data-nobody-objects");
 }
@@ -1334,17 +1464,25 @@ fn a_pair_of_founders_that_lost_one_before_its_first_leader_can_never_form() {
         (1..=2).map(|n| FounderEntry { name: id(n).to_string(), peer_urls: vec![peer(n).to_string()] }).collect();
     let data = OwnData::Log { cluster_id: OURS, member_id: MemberId(1), had_leader: false, founders };
     let scene = |state| Scene::group(1).data(data.clone()).known(2, state);
-    let dead = vec![id(2).to_string()];
-    scene("terminated").sets_aside(Reason::NeverLedFoundersDead { mine: OURS, dead });
+    let lost = vec![format!("{} (terminated)", id(2))];
+    scene("terminated").sets_aside(Reason::NeverLedFoundersLost { mine: OURS, lost });
     scene("running").starts(Existing, Reason::OwnDataNobodyObjects);
 }
 
+/// EC2 forgets an instance about an hour after its end.
 #[test]
-fn f08_in_a_tagged_group_no_forming_list_is_adopted() {
-    let list: Vec<Member> = (1..=3).map(founder).collect();
-    let scene = Scene::group(3).forming(OURS, &list, [2]).asg(|g| g.cluster_tag = Some(OURS.to_string()));
-    scene.waits("cluster-tagged");
-    scene.policy(|p| p.initial_cluster = InitialCluster::Force).starts(New, "adopt-forming");
+fn f112_a_forgotten_founder_is_lost_after_a_second_read_and_the_grace() {
+    let forgotten = Scene::group(1).data(log(1, false)).known(2, "terminated").asked(3);
+    forgotten.waits("second-read");
+    forgotten.clone().later(10).waits("second-read");
+    forgotten.clone().again(9).waits("second-read");
+    let mut scene = forgotten.again(10);
+    let lost = vec![format!("{} (terminated)", id(2)), format!("{} (unknown to EC2)", id(3))];
+    scene.sets_aside(Reason::NeverLedFoundersLost { mine: OURS, lost });
+    scene.step();
+    assert_eq!(scene.o.record.ok().expect("it was begun").given_up, [OURS]);
+    // Who had a leader keeps its data.
+    scene.data(log(1, true)).starts(Existing, "own-data-nobody-objects");
 }
 
 #[test]
@@ -1358,19 +1496,17 @@ fn f49_unreadable_data_is_not_no_data() {
 
 #[test]
 fn f46_a_database_without_its_log_is_set_aside_before_anything_starts() {
-    let founders: Vec<Member> = (1..=3).map(founder).collect();
-    let scenes = [
-        Scene::founders(3),
-        Scene::cluster(3),
-        Scene::group(3).forming(OURS, &founders, [2]),
-        Scene::group(3).serving(&[added(1), voter(2), voter(3)], 2..=3),
-    ];
+    let scenes =
+        [Scene::founders(3), Scene::cluster(3), Scene::group(3).serving(&[added(1), voter(2), voter(3)], 2..=3)];
     for scene in scenes {
         let mut scene = scene.data(OwnData::NoLog);
         scene.sets_aside(Reason::BackendWithoutLog);
         scene.step();
-        assert!(matches!(scene.decide().action, Action::Start(_) | Action::Add { .. }));
+        assert!(matches!(scene.decide().action, Action::Agree(_) | Action::Start(_) | Action::Add { .. }));
     }
+    forming_as_agreed().data(OwnData::NoLog).sets_aside(Reason::BackendWithoutLog);
+    let tagged = Scene::group(3).tagged(&founding_of(1..=3)).data(OwnData::NoLog);
+    tagged.sets_aside(Reason::BackendWithoutLog);
     // It is not set aside for nothing.
     Scene::founders(3).silent(3).data(OwnData::NoLog).waits("founders-silent");
 }
@@ -1482,15 +1618,14 @@ fn f89_a_member_that_is_silent_counts_by_the_version_that_the_cluster_keeps_for_
 fn f89_a_listed_node_does_not_start_an_etcd_that_its_cluster_does_not_stand() {
     for row in [added(1), founder(1)] {
         let list = [voter(2), voter(3), row];
-        let scene = Scene::group(3).serving(&list, 2..=3).version("3.4.23").cluster_version("3.4.0");
+        let scene = Scene::group(3).agreed(OURS).serving(&list, 2..=3).version("3.4.23").cluster_version("3.4.0");
         scene.clone().etcd("3.6.16").refuses("version-skips-a-minor");
         scene.clone().policy(|p| p.join_as = JoinAs::Learner).etcd("3.5.35").starts(Existing, "resume");
     }
-    let list: Vec<Member> = (1..=3).map(founder).collect();
     for (mine, theirs) in [("3.6.16", "3.4.23"), ("3.4.23", "3.6.16")] {
-        let forming = Scene::group(3).version(theirs).forming(OURS, &list, 2..=3);
+        let forming = forming_as_agreed().version(theirs);
         forming.clone().etcd(mine).refuses("version-skips-a-minor");
-        forming.etcd(theirs).starts(New, "adopt-forming");
+        forming.etcd(theirs).starts(New, "agreed-founding");
     }
 }
 
@@ -1498,12 +1633,12 @@ fn f89_a_listed_node_does_not_start_an_etcd_that_its_cluster_does_not_stand() {
 fn f89_founders_with_etcds_that_clash_create_no_cluster() {
     for (mine, theirs) in [("3.6.16", "3.4.23"), ("3.4.23", "3.6.16")] {
         let founders = Some(founders_text(1..=3));
-        let second = Statement { instance: id(2), group: ARN.into(), founders, etcd: Some(etcd(theirs)) };
+        let second = Statement { etcd: Some(etcd(theirs)), ..said_by(2, founders) };
         let scene = Scene::founders(3).etcd(mine).says(2, second.clone());
         scene.waits("version-skips-a-minor");
         // One minor apart, or not known, is no reason.
-        scene.says(2, Statement { etcd: Some(etcd(mine)), ..second.clone() }).starts(New, "founders-agree");
-        Scene::founders(3).says(2, second).starts(New, "founders-agree");
+        scene.says(2, Statement { etcd: Some(etcd(mine)), ..second.clone() }).creates("founders-agree");
+        Scene::founders(3).says(2, second).creates("founders-agree");
     }
 }
 
@@ -1619,7 +1754,7 @@ fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) ->
 #[test]
 fn f02_what_is_said_to_the_others_is_what_is_decided_on() {
     let said = statement(&Scene::founders(3).o, &Scene::founders(3).p);
-    let expected = Statement { instance: id(1), group: ARN.into(), founders: Some(founders_text(1..=3)), etcd: None };
+    let expected = said_by(1, Some(founders_text(1..=3)));
     assert_eq!(said, Some(expected.clone()));
     let unsettled = Scene::founders(3).asg(|g| g.desired = 4);
     assert_eq!(statement(&unsettled.o, &unsettled.p), Some(Statement { founders: None, ..expected }));
@@ -1631,6 +1766,236 @@ fn the_next_pass_asks_ec2_about_every_member_and_founder() {
     let scene = Scene::replacing(voter(4)).data(log(1, false));
     let asked = remember(&scene.o, &scene.p).member_instances;
     assert_eq!(asked, (1..=4).map(id).collect());
+}
+
+// ---------------------------------------------------------------- a founding is one of its own
+
+#[test]
+fn b02_f84_a_founding_by_other_disks_has_another_token() {
+    let token = |scene: Scene| scene.creates("founders-agree").token;
+    let again =
+        Scene::founders(3).says(3, Statement { nonce: "beef".into(), ..said_by(3, Some(founders_text(1..=3))) });
+    assert_ne!(token(Scene::founders(3)), token(again));
+    assert_ne!(token(Scene::founders(3)), token(Scene::founders(3).record(|record| record.nonce = "beef".into())));
+}
+
+#[test]
+fn f84_a_disk_without_a_record_gets_one_before_it_says_anything() {
+    let mut scene = Scene::founders(3);
+    scene.o.record = Seen::No(blind(BlindKind::Absent));
+    assert_eq!(statement(&scene.o, &scene.p), None);
+    assert_eq!(scene.because(Reason::NothingOnRecord), Action::BeginRecord);
+    scene.step();
+    scene.creates("founders-agree");
+    scene.o.record = Seen::No(blind(BlindKind::Malformed));
+    scene.refuses("record-unusable");
+    assert_eq!(scene.decide().reason.exit(), Exit::Person);
+}
+
+/// Scenario A of the disk that comes back: its cluster was given up and founded again meanwhile.
+#[test]
+fn b02_f84_the_disk_of_a_lost_cluster_is_no_member_of_the_one_founded_after_it() {
+    let scene = Scene::group(3).data(log(1, true));
+    let list: Vec<Member> = (1..=3).map(voter).collect();
+    let formed = |s: Scene| (2..=3).fold(s, |s, n| s.member_of(OTHER, n, &list, Seen::Yes(list.clone())));
+    formed(scene).refuses(Reason::OtherClustersData { mine: OURS, formed: OTHER });
+}
+
+#[test]
+fn b03_f85_founders_of_a_year_ago_do_not_found_by_majority() {
+    let founders = |age: u64, date: Option<u64>| {
+        let scene = Scene::one_silent(3);
+        let now = scene.o.at;
+        let launched = now - Duration::from_secs(age);
+        let scene = scene.ec2(|ec2| ec2.found.values_mut().for_each(|i| i.launched = Some(launched)));
+        scene.asg(|g| g.date = date.map(|after| launched + Duration::from_secs(after)))
+    };
+    const YEAR: u64 = 365 * 24 * 3600;
+    founders(YEAR, Some(YEAR)).waits("founders-silent");
+    founders(901, Some(901)).waits("founders-silent");
+    founders(900, Some(900)).creates("founders-majority");
+    // This node's own clock does not matter, and without AWS's there is none.
+    founders(YEAR, Some(100)).creates("founders-majority");
+    founders(100, Some(YEAR)).waits("founders-silent");
+    founders(100, None).waits("founders-silent");
+    // When all speak, the age does not matter.
+    let all = Scene::founders(3).ec2(|ec2| {
+        ec2.found.values_mut().for_each(|i| i.launched = i.launched.map(|at| at - Duration::from_secs(900_000)));
+    });
+    all.creates("founders-agree");
+}
+
+/// The tag is the word of all: whoever's disk it names needs nobody's answer.
+#[test]
+fn f87_a_founding_that_was_tagged_is_completed_by_each_of_its_founders() {
+    let founding = founding_of(1..=3);
+    let others_gone = (2..=3).fold(Scene::group(3).tagged(&founding), Scene::silent);
+    let mut completing = others_gone.clone();
+    let reason = Reason::AgreedFounding { cluster: founding.cluster };
+    assert_eq!(completing.because(reason.clone()), Action::Agree(founding.clone()), "for when it has data");
+    completing.step();
+    let start = completing.starts(New, reason);
+    assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=3));
+    // Where EC2 has given an address to another instance since, the own record still has the list.
+    let moved = others_gone.ec2(|ec2| ec2.found.get_mut(&id(2)).expect("it is there").addresses = at(9));
+    moved.waits("others-founding");
+    moved.record(|record| record.agreed = Some(founding)).starts(New, "agreed-founding");
+}
+
+/// Two agreements with the same disks, in a smaller and a larger company; the tag has the last word.
+#[test]
+fn f87_never_led_data_of_another_founding_than_the_tags_is_given_up() {
+    let scene = Scene::group(3).agreed(OURS).data(log(1, false)).tagged(&founding_of(1..=3));
+    let tagged = founding_of(1..=3).cluster.to_string();
+    let mut scene = scene.silent(2).silent(3);
+    scene.sets_aside(Reason::NeverLedOtherFounding { mine: OURS, tagged });
+    scene.step();
+    assert_eq!(scene.o.record.ok().expect("it was begun").given_up, [OURS]);
+    // The same where the group has a cluster already; who had a leader keeps its data.
+    let of_another = |led| Scene::group(3).agreed(OURS).data(log(1, led)).tag(OTHER).silent(2).silent(3);
+    of_another(false).sets_aside("never-led-other-founding");
+    of_another(true).starts(Existing, "own-data-nobody-objects");
+}
+
+#[test]
+fn f87_who_was_wiped_after_the_tag_founds_nothing() {
+    let scene = Scene::founders(3).tagged(&founding_of(1..=3)).record(|record| record.nonce = "beef".into());
+    scene.waits("others-founding");
+}
+
+/// B24: two founders whose etcds take long, and three instances that came meanwhile.
+#[test]
+fn b24_f109_founders_that_left_to_start_are_not_outvoted_by_a_larger_group() {
+    let scene = (1..=5).fold(Scene::group(5).me(4), Scene::silent).founding(3, 1..=5).founding(5, 1..=5).me(4);
+    let scene = scene.tagged(&founding_of(1..=3)).again(60);
+    scene.waits(Reason::OthersFounding {
+        cluster: founding_of(1..=3).cluster,
+        why: format!("{}, {}, {} may hold it", id(1), id(2), id(3)),
+    });
+    // Without the tag it takes the word of all.
+    let mut untagged = scene.asg(|g| g.founding_tag = None).again(60);
+    untagged.creates("founders-majority");
+    untagged.o.before.as_mut().expect("it is a later pass").untaggable = true;
+    untagged.waits("founders-silent");
+}
+
+#[test]
+fn f87_a_founding_that_lost_its_quorum_is_given_up_and_replaced() {
+    let founding = founding_of(1..=3);
+    let mut scene = Scene::group(3).tagged(&founding).known(2, "terminated").known(3, "terminated");
+    let lost = vec![format!("{} (terminated)", id(2)), format!("{} (terminated)", id(3))];
+    let action = scene.because(Reason::FoundingLost { cluster: founding.cluster, lost });
+    assert_eq!(action, Action::GiveUp { cluster: founding.cluster });
+    scene.step();
+    let scene = scene.asg(|g| g.instances.retain(|instance, _| *instance == id(1))).asg(|g| g.desired = 1).again(1);
+    let start = scene.creates("founders-agree");
+    assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=1));
+}
+
+/// An etcd in the place of its agent would not hear that the others have lost their disks.
+#[test]
+fn f87_data_that_never_had_a_leader_waits_for_a_quorum_of_its_founders() {
+    let founding = founding_of(1..=3);
+    let OwnData::Log { member_id, founders, .. } = log(1, false) else { unreachable!("it is a log") };
+    let data = OwnData::Log { cluster_id: founding.cluster, member_id, had_leader: false, founders };
+    let scene = Scene::group(3).tagged(&founding).record(|r| r.agreed = Some(founding.clone())).data(data.clone());
+    let alone = scene.clone().silent(2).silent(3);
+    alone.waits(Reason::FoundersNotBack { mine: founding.cluster, waiting_for: vec![id(2), id(3)] });
+    assert_eq!(statement(&alone.o, &alone.p).expect("it speaks").founders, None, "it agrees to nothing else");
+    // The disk of a founder that has not started yet, or its etcd.
+    alone.clone().says(2, said_by(2, None)).starts(Existing, "own-data-nobody-objects");
+    let list: Vec<Member> = (1..=3).map(founder).collect();
+    alone.clone().forming(founding.cluster, &list, [2]).starts(Existing, "own-data-nobody-objects");
+    alone.clone().forming(OTHER, &list, [2]).waits("founders-not-back");
+    let wiped = |n| Statement { nonce: "beef".into(), ..said_by(n, None) };
+    let mut hopeless = alone.clone().says(2, wiped(2)).says(3, wiped(3));
+    let lost = (2..=3).map(|n| format!("{} (has another disk)", id(n))).collect();
+    hopeless.sets_aside(Reason::NeverLedFoundersLost { mine: founding.cluster, lost });
+    hopeless.step();
+    hopeless.waits("second-read");
+    // F51: blind, or with a leader behind it, it starts.
+    alone.clone().cloud_down().starts(Existing, "own-data-nobody-objects");
+    alone.data(log(1, true)).starts(Existing, "own-data-nobody-objects");
+}
+
+#[test]
+fn f87_a_tag_is_void_only_when_nobody_can_hold_what_it_names() {
+    let founding = founding_of(1..=3);
+    let gave_up = |n| Statement { given_up: vec![founding.cluster], ..said_by(n, Some(founders_text(1..=3))) };
+    let scene = Scene::founders(3).tagged(&founding).record(|record| record.nonce = "beef".into());
+    scene.clone().silent(2).silent(3).waits("others-founding");
+    // One founder less than a quorum cannot tell whether the others had a leader.
+    scene.clone().says(2, gave_up(2)).waits("others-founding");
+    scene.clone().says(2, gave_up(2)).says(3, gave_up(3)).again(1).creates("founders-agree");
+    let mine = scene.clone().record(|record| record.given_up = vec![founding.cluster]);
+    mine.says(2, gave_up(2)).creates("founders-agree");
+    // Nobody has the disk any more that it had then.
+    let wiped = |n| Statement { nonce: "beef".into(), ..said_by(n, Some(founders_text(1..=3))) };
+    scene.clone().says(2, wiped(2)).waits("others-founding");
+    scene.clone().says(2, wiped(2)).says(3, wiped(3)).creates("founders-agree");
+    // All are gone, and no joiner has left the cluster's tag. An instance that shuts down may still serve.
+    let gone = |state| {
+        let scene = Scene::group(3).me(4).instance(4, "InService", "running").asg(|g| g.desired = 1);
+        let scene = (1..=3).fold(scene, |s, n| s.known(n, state).asg(|g| drop(g.instances.remove(&id(n)))));
+        Scene { o: Observation { probes: Vec::new(), ..scene.o }, ..scene }.tagged(&founding).again(1)
+    };
+    gone("terminated").creates("founders-agree");
+    gone("shutting-down").waits("others-founding");
+}
+
+#[test]
+fn f87_a_tag_that_nobody_can_read_is_never_void() {
+    let scene = Scene::founders(3).asg(|g| g.founding_tag = Some("by hand".into()));
+    scene.waits(Reason::FoundingTagUnreadable { tag: "by hand".into() });
+    scene.policy(|p| p.initial_cluster = InitialCluster::Force).creates("founders-agree");
+}
+
+#[test]
+fn f87_where_the_group_cannot_be_tagged_every_founder_must_have_agreed() {
+    let untaggable = |scene: Scene| {
+        let mut scene = scene.record(|record| record.agreed = Some(founding_of(1..=3)));
+        scene.o.before.as_mut().expect("it is a later pass").untaggable = true;
+        scene
+    };
+    let agreed = |n| {
+        let agreed = Some(founding_of(1..=3).cluster);
+        Statement { agreed, ..said_by(n, Some(founders_text(1..=3))) }
+    };
+    let scene = untaggable(Scene::founders(3)).says(2, agreed(2));
+    scene.waits(Reason::FoundersAgreeing { cluster: founding_of(1..=3).cluster, waiting_for: vec![id(3)] });
+    scene.says(3, agreed(3)).starts(New, "agreed-founding");
+    untaggable(Scene::one_silent(3)).says(2, agreed(2)).waits("founders-silent");
+}
+
+#[test]
+fn f87_what_was_tagged_is_waited_for_until_aws_shows_it() {
+    let mut scene = Scene::founders(3);
+    scene.step();
+    let Action::TagGroup { group, tags } = scene.because("founders-agree") else { panic!("{:?}", scene.decide()) };
+    assert_eq!((group.as_str(), tags.keys().collect::<Vec<_>>()), ("etcd", vec![&FOUNDING_TAG.to_owned()]));
+    scene.o.before.as_mut().expect("it is a later pass").tagged = tags;
+    scene.waits("second-read");
+    // By force the new cluster's id takes the place of the old one's, so that all can join it.
+    let forced = Scene::founders(3).asg(|g| g.cluster_tag = Some("c1".into()));
+    let mut forced = forced.policy(|p| p.initial_cluster = InitialCluster::Force);
+    forced.step();
+    let Action::TagGroup { tags, .. } = forced.because("founders-agree") else { panic!("{:?}", forced.decide()) };
+    assert_eq!(tags.get(CLUSTER_TAG), Some(&founding_of(1..=3).cluster.to_string()));
+}
+
+/// A founder that was wiped before the first leader may have voted: it is replaced, and not resumed.
+#[test]
+fn f84_a_founder_with_another_disk_is_not_resumed() {
+    let list = [founder(1), voter(2), voter(3)];
+    let scene = || Scene::group(3).serving(&list, 2..=3);
+    scene().agreed(OURS).starts(Existing, "resume");
+    scene().removes(1, "replaces-own-lost-disk");
+    scene().agreed(OTHER).removes(1, "replaces-own-lost-disk");
+    // One that was silent has not run before there was a leader.
+    let mut silent = Agreement { cluster: OURS, ..founding_of(1..=3) };
+    scene().tagged(&silent).removes(1, "replaces-own-lost-disk");
+    silent.founders[0].nonce = None;
+    scene().tagged(&silent).starts(Existing, "resume");
 }
 
 // ---------------------------------------------------------------- what never happens, and what sometimes does
@@ -1647,9 +2012,32 @@ fn carry_out(o: &mut Observation, action: &Action) {
             let (name, client_urls) = (String::new(), Vec::new());
             list.push(Member { id: ADDED, name, peer_urls, client_urls, learner: *as_learner });
         }),
-        Action::SetDataAside => o.own_data = OwnData::Empty,
+        Action::SetDataAside { gives_up } => {
+            o.own_data = OwnData::Empty;
+            new_disk(o, *gives_up);
+        }
+        Action::GiveUp { cluster } => new_disk(o, Some(*cluster)),
+        Action::BeginRecord => new_disk(o, None),
+        Action::Agree(agreement) => {
+            if let Seen::Yes(record) = &mut o.record {
+                record.agreed = Some(agreement.clone());
+            }
+        }
+        Action::TagGroup { tags, .. } => {
+            if let Seen::Yes(group) = &mut o.group {
+                group.founding_tag = tags.get(FOUNDING_TAG).cloned().or(group.founding_tag.take());
+                group.cluster_tag = tags.get(CLUSTER_TAG).cloned().or(group.cluster_tag.take());
+            }
+        }
         Action::Wait | Action::Refuse | Action::Start(_) | Action::Follow { .. } => {}
     }
+}
+
+/// A record with another nonce, and all that was given up so far.
+fn new_disk(o: &mut Observation, gives_up: Option<ClusterId>) {
+    let mut given_up = o.record.ok().map(|record| record.given_up.clone()).unwrap_or_default();
+    given_up.extend(gives_up);
+    o.record = Seen::Yes(Record { nonce: "d15c".into(), given_up, agreed: None });
 }
 
 fn each_list(o: &mut Observation, change: impl Fn(&mut Vec<Member>)) {
@@ -1707,11 +2095,15 @@ impl Chance {
             }
         }
         scene.o.own_data = self.own_data();
+        scene = self.founding(scene, size);
         scene = self.identity_and_cloud(scene);
         let passes = self.rng.u8(..4);
         for _ in 0..passes {
             let (seconds, read) = (self.rng.u64(1..70), self.odd());
             scene = if read || scene.o.group.ok().is_none() { scene.later(seconds) } else { scene.again(seconds) };
+        }
+        if let Some(before) = &mut scene.o.before {
+            before.untaggable = self.odd();
         }
         if self.rng.u8(..8) == 0 { consumer(scene) } else { scene }
     }
@@ -1768,6 +2160,7 @@ impl Chance {
         let answering: Vec<u64> = (2..=last).filter(|n| *n <= size && !self.odd()).collect();
         let cluster = self.mostly(OURS, &[OTHER]);
         let scene = scene.others_silent(&list);
+        let scene = if decided.is_some() && !self.odd() { scene.tag(cluster) } else { scene };
         answering.into_iter().fold(scene, |s, n| match decided {
             None => s.forming(cluster, &list, [n]),
             Some(_) => {
@@ -1802,6 +2195,30 @@ impl Chance {
             OwnData::Empty,
             &[OwnData::NoLog, log(1, true), log(1, false), log(1, false), log(8, true), other, unreadable],
         )
+    }
+
+    /// What is on record here, and in the group's tag.
+    fn founding(&mut self, scene: Scene, size: u64) -> Scene {
+        let mut all = founding_of(1..=size);
+        let others = Agreement { founders: founding_of(2..=size + 1).founders, cluster: OURS };
+        let usual = scene.o.record.clone();
+        let Seen::Yes(record) = usual.clone() else { return scene };
+        if matches!(&scene.o.own_data, OwnData::Log { had_leader: false, .. }) {
+            all.cluster = OURS;
+        }
+        let agreed = Seen::Yes(Record { agreed: Some(all.clone()), ..record.clone() });
+        let gave_up = Seen::Yes(Record { nonce: "d15c".into(), given_up: vec![all.cluster], agreed: None });
+        let none = [BlindKind::Absent, BlindKind::Malformed].map(|kind| Seen::No(blind(kind)));
+        let [absent, damaged] = none;
+        let record = self.mostly(usual, &[agreed.clone(), agreed, gave_up, absent, damaged]);
+        let mut scene = match if self.odd() { self.rng.u8(..4) } else { 4 } {
+            0 | 1 => scene.tagged(&all),
+            2 => scene.tagged(&others),
+            3 => scene.asg(|g| g.founding_tag = Some("by hand".into())),
+            _ => scene,
+        };
+        scene.o.record = record;
+        scene
     }
 
     fn identity_and_cloud(&mut self, mut scene: Scene) -> Scene {
@@ -1850,11 +2267,12 @@ const WORLDS: u64 = if cfg!(debug_assertions) { 40_000 } else { 400_000 };
 
 /// All actions and all reasons.
 const SOMETIMES: &str = "\
-    wait refuse remove add set-data-aside start-new start-existing follow own-data-listed own-data-nobody-objects \
-    founders-agree founders-majority adopt-forming resume proven-dead replaces-own-lost-disk address-reused joining \
-    backend-without-log never-led-other-formed never-led-founders-dead rejoin-after-removal endpoints metadata-blind \
+    wait refuse remove add set-data-aside begin-record agree give-up tag-group start-new start-existing follow own-data-listed own-data-nobody-objects \
+    founders-agree founders-majority agreed-founding resume untagged proven-dead replaces-own-lost-disk address-reused joining \
+    backend-without-log never-led-other-formed never-led-other-founding never-led-founders-lost rejoin-after-removal endpoints metadata-blind \
     group-blind ec2-blind not-in-group group-unsettled founder-without-address second-read founders-disagree \
-    founders-silent cluster-tagged creation-forbidden forming-without-me two-forming no-quorum other-joining \
+    founders-silent cluster-tagged creation-forbidden forming-without-me nothing-on-record founding-lost founders-agreeing founders-not-back \
+    others-founding founding-tag-unreadable record-unusable no-quorum other-joining \
     learner-not-promoted removal-costs-quorum addition-risks-quorum version-unsettled owner-unknown no-member-answers warm-pool \
     leaving two-clusters other-clusters-data removed-member address-taken data-unreadable denied \
     not-the-tagged-cluster no-own-address version-skips-a-minor version-too-old";
@@ -1866,7 +2284,11 @@ pub fn kind(action: &Action) -> &'static str {
         Action::Refuse => "refuse",
         Action::Remove { .. } => "remove",
         Action::Add { .. } => "add",
-        Action::SetDataAside => "set-data-aside",
+        Action::SetDataAside { .. } => "set-data-aside",
+        Action::BeginRecord => "begin-record",
+        Action::Agree(_) => "agree",
+        Action::GiveUp { .. } => "give-up",
+        Action::TagGroup { .. } => "tag-group",
         Action::Start(Start { state: New, .. }) => "start-new",
         Action::Start(Start { state: Existing, .. }) => "start-existing",
         Action::Follow { .. } => "follow",
@@ -1888,7 +2310,26 @@ fn never(scene: &Scene, decision: &Decision) -> Result<(), String> {
     match &decision.action {
         Action::Wait | Action::Refuse => {}
         Action::Follow { .. } => broken("a member follows nobody", scene.p.role == Role::Consumer)?,
-        Action::SetDataAside => {
+        Action::BeginRecord | Action::Agree(_) | Action::GiveUp { .. } => {
+            broken("S1: who has data founds nothing", matches!(o.own_data, OwnData::Empty | OwnData::NoLog))?;
+        }
+        Action::TagGroup { tags, .. } => {
+            let agreed =
+                o.record.ok().and_then(|record| record.agreed.as_ref()).map(|agreed| agreed.cluster.to_string());
+            let named = tags.get(FOUNDING_TAG).and_then(|tag| tag.split(' ').next());
+            broken("F87: only what was agreed to is tagged", named.is_none() || agreed.as_deref() == named)?;
+            let formed: Vec<String> = views(o).map(|(_, view)| view.cluster_id.to_string()).collect();
+            let new = tags.get(CLUSTER_TAG);
+            let named = named.map(str::to_owned);
+            broken(
+                "F94: the tag names a cluster that answers or begins",
+                new.is_none_or(|id| formed.contains(id) || named.as_ref() == Some(id)),
+            )?;
+            let old = o.group.ok().and_then(|group| group.cluster_tag.as_ref());
+            let forced = scene.p.initial_cluster == InitialCluster::Force;
+            broken("F94: only by force is a tag written over", new.is_none() || old.is_none() || forced)?;
+        }
+        Action::SetDataAside { .. } => {
             let something = matches!(o.own_data, OwnData::NoLog | OwnData::Log { .. });
             broken("only what is there is set aside", something)?;
         }
@@ -1897,7 +2338,9 @@ fn never(scene: &Scene, decision: &Decision) -> Result<(), String> {
             let fresh = o.own_data == OwnData::Empty;
             broken("S1: no new cluster beside a formed one", start.state == Existing || !formed)?;
             broken("S1: no new cluster over old data", start.state == Existing || fresh)?;
-            broken("F11: a new cluster has its token", start.state == Existing || start.token == ARN)?;
+            let own_token = start.token.strip_prefix(ARN).is_some_and(|rest| rest.len() == 17);
+            broken("F11, F84: a new cluster has a token of its own", start.state == Existing || own_token)?;
+            broken("F87: a new cluster is one that this disk agreed to", start.state == Existing || is_agreed(o))?;
             let urls: BTreeSet<&MemberUrl> = start.initial_cluster.iter().map(|(_, url)| url).collect();
             broken("F29: the list holds the own URL", urls.contains(&start.peer_url))?;
             broken("F17: no URL is listed twice", urls.len() == start.initial_cluster.len())?;
@@ -1921,9 +2364,17 @@ fn never(scene: &Scene, decision: &Decision) -> Result<(), String> {
     let mut next = o.clone();
     carry_out(&mut next, &decision.action);
     let again = decide(&next, &scene.p);
-    let changes = matches!(decision.action, Action::Remove { .. } | Action::Add { .. } | Action::SetDataAside);
+    let changes = !matches!(decision.action, Action::Start(_)) && !quiet;
     let onward = if changes { again.action != decision.action } else { again == *decision };
     broken("style 15: after a change comes the next step, else the same", onward)
+}
+
+/// Whether the tag names this node's disk, or its record has an agreement.
+fn is_agreed(o: &Observation) -> bool {
+    let Seen::Yes(record) = &o.record else { return false };
+    let founder = format!("{}={}", id(1), record.nonce);
+    let tag = o.group.ok().and_then(|group| group.founding_tag.as_deref()).unwrap_or_default();
+    tag.split(' ').any(|word| word == founder) || record.agreed.is_some()
 }
 
 fn views(o: &Observation) -> impl Iterator<Item = (&MemberUrl, &PeerView)> {

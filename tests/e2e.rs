@@ -41,6 +41,15 @@ macro_rules! on_every_etcd {
 }
 pub(crate) use on_every_etcd;
 
+/// Every scenario on the oldest and the newest etcd.
+macro_rules! on_both_ends {
+    ($($scenario:ident),+ $(,)?) => {
+        crate::e2e::on_every_etcd!(@version v3_4 "3.4", $($scenario),+);
+        crate::e2e::on_every_etcd!(@version v3_7 "3.7", $($scenario),+);
+    };
+}
+pub(crate) use on_both_ends;
+
 on_every_etcd!(
     f05_f24_f50_f74_forms_and_replaces_a_terminated_instance,
     f13_f14_f54_f55_f56_grows_from_one_to_three_to_five_at_once,

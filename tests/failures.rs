@@ -11,6 +11,7 @@ use etcd_client::{Client, MemberAddOptions};
 use crate::e2e::{
     GROUP, PATIENCE, cluster_id, etcd_of, form, intact, on_every_etcd, put, replace_a_forgotten_one, rig, whole,
 };
+use crate::founding::agreed;
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::child::Signal;
 use crate::support::cloud::Ec2State;
@@ -23,7 +24,7 @@ on_every_etcd!(
     f04_f46_a_lost_disk_after_a_power_cut_founds_nothing_again,
     f03_f08_f09_a_silent_cluster_without_a_tag_is_no_absent_one,
     f11_another_group_on_the_same_addresses_is_another_cluster,
-    f12b_f12c_late_founders_adopt_what_a_forming_etcd_lists,
+    f12b_f12c_late_founders_start_what_was_agreed,
     f14_f27_f56_a_second_join_waits_for_the_first,
     f15_f16_a_change_without_an_answer_is_looked_for_before_it_is_asked_again,
     f17_f18_f19_members_of_all_kinds_are_in_the_initial_cluster,
@@ -102,11 +103,9 @@ async fn f11_another_group_on_the_same_addresses_is_another_cluster(rig: Rig) {
     assert_ne!(cluster_id(&rig, &nodes).await, first, "a member that was left behind cannot slip in");
 }
 
-async fn f12b_f12c_late_founders_adopt_what_a_forming_etcd_lists(rig: Rig) {
-    rig.group(GROUP, 3);
-    let nodes = rig.launch_many(GROUP, 3).unwrap();
-    let token = rig.cloud.now().groups[GROUP].arn.clone();
-    nodes[0].boot_by_hand(&environment_by_hand(&nodes[0], &nodes).replace("by-hand", &token));
+async fn f12b_f12c_late_founders_start_what_was_agreed(rig: Rig) {
+    let (nodes, _) = agreed(&rig).await;
+    nodes[0].boot();
     until(PATIENCE, async || members(&rig, &nodes[0]).await.map(|_| ())).await.unwrap();
     assert!(!rig.judge.is_healthy(nodes[0].address).await, "its client port says nothing (E17)");
 
@@ -232,7 +231,7 @@ async fn f21_f33_f37_f38_silence_is_no_death_and_a_refused_add_no_success(rig: R
         let run = agent(&joiner, &["--deadline=3s"]).await;
         // With a silent voter among three, etcd takes nobody.
         assert_eq!(run.code, 75, "{}", run.stderr);
-        assert!(run.stderr.contains("etcd does not take the change now"), "{state:?}: {}", run.stderr);
+        assert!(run.stderr.contains("the change is not taken now"), "{state:?}: {}", run.stderr);
         assert_eq!(joiner.environment(), Ok(None));
         assert_eq!(members(&rig, &nodes[0]).await.unwrap(), before, "{state:?}");
     }

@@ -12,6 +12,8 @@ mod disk;
 mod fakes;
 // The main job, on real etcd.
 mod e2e;
+// How a cluster begins, stopped half-way and begun again.
+mod founding;
 // The main job in all weathers, while clients read and write.
 mod chaos;
 // The failure catalogue, against the tests that there are.

@@ -2,6 +2,7 @@
 //! group, its instances, their addresses and the replacement are moto's; only the metadata services are ours, and
 //! tell what moto's API tells.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
@@ -54,8 +55,10 @@ async fn f24_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
     let reply = client.get("kept", None).await.unwrap();
     assert_eq!(reply.kvs().iter().map(|kv| kv.value()).collect::<Vec<_>>(), [b"safe"]);
     let group = moto.ask("autoscaling", &[("Action", "DescribeAutoScalingGroups")]).await;
-    assert_eq!(values(&group, "Key"), ["etcd-bootstrap/cluster-id"]);
-    assert_eq!(values(&group, "Value"), [cluster], "moto has taken the tag of ready");
+    let tags: BTreeMap<_, _> = values(&group, "Key").into_iter().zip(values(&group, "Value")).collect();
+    assert_eq!(tags.keys().collect::<Vec<_>>(), ["etcd-bootstrap/cluster-id", "etcd-bootstrap/founding"]);
+    assert_eq!(tags["etcd-bootstrap/cluster-id"], cluster, "moto has taken the tag of ready");
+    assert!(tags["etcd-bootstrap/founding"].starts_with(&format!("{cluster} ")), "{tags:?}");
 }
 
 /// moto's server, on the ground of this test.

@@ -69,7 +69,7 @@ async fn b15_f104_a_change_that_etcd_refuses_is_asked_for_less_and_less() {
     rig.aws.forget_calls();
     let run = node.agent("run", &["--deadline=12s", "--join-as=learner"]).await.unwrap();
     assert_eq!(run.code, 75, "{}", run.stderr);
-    let refusals: Vec<_> = run.stderr.lines().filter(|line| line.contains("etcd does not take the change")).collect();
+    let refusals: Vec<_> = run.stderr.lines().filter(|line| line.contains("the change is not taken")).collect();
     assert_eq!(refusals.len(), 1, "one line a reason: {}", run.stderr);
     assert!(refusals[0].contains("unhealthy cluster"), "{refusals:?}");
     assert!(reads(&rig) <= 20, "{:?}", rig.aws.counts());
@@ -129,7 +129,8 @@ const THEY: &str = "i-00000000000000002";
 
 fn statement(instance: &str, founders: &str) -> Statement {
     let instance = InstanceId::new(instance);
-    Statement { instance, group: "arn".into(), founders: Some(founders.into()), etcd: None }
+    let (nonce, given_up, agreed) = ("1".to_owned(), Vec::new(), None);
+    Statement { instance, group: "arn".into(), founders: Some(founders.into()), etcd: None, nonce, given_up, agreed }
 }
 
 /// A founders' port that waits for one other.
@@ -262,6 +263,8 @@ async fn b33_f51_data_that_is_mounted_late_starts_in_the_same_run() {
     while !node.log("agent.log").contains("stop what holds the port") {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // A mount hides what was written below it meanwhile.
+    fs::remove_dir_all(&data).unwrap();
     fs::rename(&elsewhere, &data).unwrap();
     let exits = |event: &Event| matches!(event, Event::AgentExited { .. });
     node.wait_for(Duration::from_secs(60), exits).await.unwrap();

@@ -5,14 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_autoscaling::config::SharedHttpClient;
-use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_autoscaling::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_autoscaling::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
+use aws_sdk_autoscaling::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_autoscaling::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ec2::types::Filter;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::{ProxyConfig, ProxyError};
@@ -20,7 +23,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 use super::{cause, chain};
-use crate::model::{Addresses, Blind, BlindKind, CLUSTER_TAG, Ec2, Group, Instance, InstanceId};
+use crate::model::{Addresses, Blind, BlindKind, CLUSTER_TAG, Ec2, FOUNDING_TAG, Group, Instance, InstanceId};
 
 /// AWS answers in 50 to 300 ms; a call that takes this long is better asked again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
@@ -97,13 +100,15 @@ impl Aws {
         let action = "autoscaling:DescribeAutoScalingGroups";
         let mut groups = Vec::new();
         let mut token = None;
+        let date = Date::default();
         for _ in 0..MAX_PAGES {
             let call = self.autoscaling.describe_auto_scaling_groups().auto_scaling_group_names(name);
-            let reply = call.set_next_token(token).send().await.map_err(|e| classify(action, name, &e))?;
+            let call = call.set_next_token(token).customize().interceptor(date.clone());
+            let reply = call.send().await.map_err(|e| classify(action, name, &e))?;
             groups.extend(reply.auto_scaling_groups.unwrap_or_default());
             token = reply.next_token.filter(|t| !t.is_empty());
             if token.is_none() {
-                return one_group(groups, name, read_at);
+                return one_group(groups, name, read_at, date.read());
             }
         }
         Err(endless(action, name))
@@ -132,20 +137,45 @@ impl Aws {
         Err(endless(action, &ask))
     }
 
-    /// Writes the group's tag that says which cluster it has.
+    /// Writes tags of a group, all in one call.
     ///
     /// # Errors
     /// `Denied` where the role does not allow it.
-    pub async fn tag_group(&self, group: &str, cluster: &str) -> Result<(), Blind> {
-        let tag = aws_sdk_autoscaling::types::Tag::builder()
-            .resource_id(group)
-            .resource_type("auto-scaling-group")
-            .key(CLUSTER_TAG)
-            .value(cluster)
-            .propagate_at_launch(false)
-            .build();
-        let call = self.autoscaling.create_or_update_tags().tags(tag);
+    pub async fn tag_group(&self, group: &str, tags: &BTreeMap<String, String>) -> Result<(), Blind> {
+        let tags = tags.iter().map(|(key, value)| {
+            let tag = aws_sdk_autoscaling::types::Tag::builder().resource_id(group).resource_type("auto-scaling-group");
+            tag.key(key).value(value).propagate_at_launch(false).build()
+        });
+        let call = self.autoscaling.create_or_update_tags().set_tags(Some(tags.collect()));
         call.send().await.map(|_| ()).map_err(|e| classify("autoscaling:CreateOrUpdateTags", group, &e))
+    }
+}
+
+/// The `Date` header of the last reply.
+#[derive(Debug, Clone, Default)]
+struct Date(Arc<Mutex<Option<SystemTime>>>);
+
+impl Date {
+    fn read(&self) -> Option<SystemTime> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for Date {
+    fn name(&self) -> &'static str {
+        "Date"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.and_then(|date| date.try_into().ok());
+        Ok(())
     }
 }
 
@@ -153,6 +183,7 @@ fn one_group(
     groups: Vec<aws_sdk_autoscaling::types::AutoScalingGroup>,
     name: &str,
     read_at: SystemTime,
+    date: Option<SystemTime>,
 ) -> Result<Group, Blind> {
     let mut named: Vec<_> = groups.into_iter().filter(|g| g.auto_scaling_group_name() == Some(name)).collect();
     let group = match (named.pop(), named.len()) {
@@ -169,12 +200,16 @@ fn one_group(
         }
     };
     let instances = group.instances().iter();
-    let tags = group.tags().iter();
+    let tag = |key: &str| {
+        let mut tags = group.tags().iter();
+        tags.find(|t| t.key() == Some(key)).and_then(|t| t.value()).map(str::to_owned)
+    };
     Ok(Group {
         name: name.to_owned(),
         arn: group.auto_scaling_group_arn().unwrap_or_default().to_owned(),
         desired: usize::try_from(group.desired_capacity().unwrap_or_default()).unwrap_or_default(),
-        cluster_tag: tags.filter(|t| t.key() == Some(CLUSTER_TAG)).find_map(|t| t.value()).map(str::to_owned),
+        cluster_tag: tag(CLUSTER_TAG),
+        founding_tag: tag(FOUNDING_TAG),
         instances: instances
             .filter_map(|i| {
                 let state = i.lifecycle_state().map(|s| s.as_str().to_owned()).unwrap_or_default();
@@ -182,6 +217,7 @@ fn one_group(
             })
             .collect(),
         read_at,
+        date,
     })
 }
 

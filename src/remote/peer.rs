@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode};
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use serde::Deserialize;
 
 use super::{cause, chain};
+use crate::agreement::cluster_id;
 use crate::founder::{PATH, STATEMENT_HEADER};
 use crate::model::{Absence, ClusterId, Member, MemberId, MemberUrl, PeerAnswer, PeerView, Statement};
 use crate::tls::Tls;
@@ -52,15 +52,10 @@ pub async fn fetch_peer(client: &Client, url: &MemberUrl, own: Option<&Statement
     view.map_or_else(PeerAnswer::Absent, PeerAnswer::Member)
 }
 
-/// The id of a cluster that never changed: the hash of its founders' ids (membership/cluster.go:231, v3.7.1). An etcd
-/// up to 3.5 opens its peer port before it has read its log, and lists fewer members for a moment; whoever took that
-/// list over would found another cluster (F02).
+/// The id of a cluster that never changed. An etcd up to 3.5 opens its peer port before it has read its log, and lists
+/// fewer members for a moment; whoever took that list over would found another cluster (F02).
 fn founders_id(members: &[Member]) -> ClusterId {
-    let ids: BTreeSet<u64> = members.iter().map(|m| m.id.0).collect();
-    let bytes: Vec<u8> = ids.into_iter().flat_map(u64::to_be_bytes).collect();
-    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &bytes);
-    let first = hash.as_ref().first_chunk().expect("SHA-1 has 20 bytes");
-    ClusterId(u64::from_be_bytes(*first))
+    cluster_id(&members.iter().map(|m| m.id).collect::<BTreeSet<_>>())
 }
 
 async fn fetch_members(client: &Client, url: &MemberUrl) -> Result<(ClusterId, Vec<Member>), Absence> {
@@ -198,15 +193,5 @@ mod tests {
         let url = MemberUrl::new(Scheme::Http, &"x".repeat(64), 2380);
         let answer = fetch_peer(&client(None), &url, None).await;
         assert!(matches!(answer, PeerAnswer::Absent(Absence::NoName(_))), "{answer:?}");
-    }
-
-    #[test]
-    fn f02_the_founders_of_a_cluster_are_told_from_a_part_of_them() {
-        // What an etcd with nothing but its defaults has had for ids since 2.0.
-        let alone = member(0x8e9e_05c5_2164_694d, "default".into(), &[], &[], false).expect("it has no URL");
-        let other = member(0x8211_f1d0_f64f_3269, "other".into(), &[], &[], false).expect("it has no URL");
-        assert_eq!(founders_id(std::slice::from_ref(&alone)), ClusterId(0xcdf8_1819_4e3a_8c32));
-        assert_eq!(founders_id(&[alone.clone(), other.clone()]), founders_id(&[other, alone.clone()]));
-        assert_ne!(founders_id(&[]), founders_id(&[alone]));
     }
 }

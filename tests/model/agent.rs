@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use etcd_bootstrap::agreement;
 use etcd_bootstrap::decide::{decide, remember, statement};
 use etcd_bootstrap::model::{
-    Absence, Action, Addresses, Blind, BlindKind, ClientView, ClusterId, ClusterState, Decision, Ec2, FounderEntry,
-    Group, Identity, Instance, InstanceId, Member as Listed, MemberId, MemberUrl, Observation, OwnData, PeerAnswer,
-    PeerView, Policy, Probe, Scheme, Seen, Standing as Stood, Statement, render_initial_cluster,
+    Absence, Action, Addresses, Agreement, Blind, BlindKind, CLUSTER_TAG, ClientView, ClusterId, ClusterState,
+    Decision, Ec2, FOUNDING_TAG, Founder, FounderEntry, Group, Identity, Instance, InstanceId, Member as Listed,
+    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Reason, Record as OnRecord, Scheme,
+    Seen, Standing as Stood, Statement as Stated, render_initial_cluster,
 };
 
 use crate::decide::kind;
@@ -16,15 +18,16 @@ use crate::decide::kind;
 use super::etcd::{self, Change, FIRST_ADDED, Row, Strict};
 use super::mutations::Mutation;
 use super::world::{
-    Act, Address, Agent, Aws, Before, Broken, Disk, Founders, Life, Machine, Member, Memory, Node, Read, Rules, Said,
-    Standing, World,
+    Act, Address, Agent, Aws, Before, Broken, Disk, Founders, Id, Life, Machine, Member, Memory, Node, Read, Record,
+    Rules, Said, Standing, Statement, World,
 };
 
 const ARN: &str = "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:u:autoScalingGroupName/etcd";
 /// Longer than every grace of `decide`, and shorter than a generation.
 const MINUTE: Duration = Duration::from_secs(61);
-/// Longer than the launch of one generation takes.
-const LATER: Duration = Duration::from_secs(600);
+/// Longer than the launch of one generation takes; twice as long is still "just now".
+const LATER: Duration = Duration::from_secs(300);
+const LONG_AGO: Duration = Duration::from_secs(3600);
 
 /// All that one pass of a node sees, in the model's words.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -32,7 +35,13 @@ pub struct Sight {
     me: Node,
     address: Address,
     data: Data,
+    record: Option<Record>,
+    given_up: Vec<Id>,
     aws: Option<Aws>,
+    /// AWS's reply is that of the pass before.
+    last_reply: bool,
+    untaggable: bool,
+    aged: bool,
     answers: Vec<(Address, Answer)>,
     before: Option<Before>,
 }
@@ -41,7 +50,7 @@ pub struct Sight {
 enum Data {
     Empty,
     Backend,
-    Log { cluster: Founders, member: Member, led: bool, founders: Vec<Row> },
+    Log { cluster: Id, member: Member, led: bool, founders: Vec<Row> },
 }
 
 /// What comes from an address.
@@ -50,7 +59,7 @@ enum Answer {
     Silence,
     Refused,
     Founding(Node, Said),
-    Etcd { cluster: Founders, member: Member, list: Vec<Row>, led: bool, learner: bool, leader: bool },
+    Etcd { cluster: Id, member: Member, list: Vec<Row>, led: bool, learner: bool, leader: bool },
 }
 
 /// What the shipped code makes of a sight.
@@ -64,20 +73,42 @@ pub struct Outcome {
 
 // ---------------------------------------------------------------- steps
 
-/// One pass: looks, decides, remembers.
-pub fn look(world: &mut World, n: Node, read: Read, think: impl FnOnce(Sight) -> Outcome) {
-    world.left.odd_reads -= u8::from(read != Read::Now);
-    let outcome = think(see(world, n, read));
-    judge(world, n, &outcome.act);
-    world.machine_mut(n).agent = match outcome.act {
-        Act::Wait => Agent::Waiting(outcome.memory),
-        Act::Refuse => Agent::Off,
-        Act::SetAside => {
-            world.machine_mut(n).disk = Disk::Empty;
-            Agent::Waiting(outcome.memory)
+/// One pass: looks, decides, remembers. What changes this disk alone is done at once, and then it looks again with AWS's
+/// last reply.
+pub fn look(world: &mut World, n: Node, read: Read, rules: &Rules, think: impl Fn(Sight) -> Outcome) {
+    let mut sight = see(world, n, read, rules);
+    loop {
+        let Outcome { act, memory, .. } = think(sight);
+        judge(world, n, &act);
+        let machine = world.machine_mut(n);
+        machine.agent = Agent::Waiting(memory);
+        match act {
+            Act::SetAside { gives_up } => {
+                gives_up.into_iter().for_each(|cluster| machine.give_up(cluster));
+                machine.loses(Disk::Empty);
+            }
+            Act::BeginRecord => machine.begin_record(),
+            Act::Agree(founders) => machine.record.as_mut().expect("it was begun").agreed = Some(founders),
+            Act::GiveUp(cluster) => {
+                machine.give_up(cluster);
+                machine.begin_record();
+            }
+            act => {
+                let Agent::Waiting(memory) = std::mem::replace(&mut machine.agent, Agent::Off) else { unreachable!() };
+                machine.agent = match act {
+                    Act::Wait => Agent::Waiting(memory),
+                    Act::Refuse => Agent::Off,
+                    act => Agent::Decided(memory, act),
+                };
+                if rules.tags_are_prompt && matches!(machine.agent, Agent::Decided(_, Act::Tag { .. })) {
+                    carry_out(world, n, rules);
+                }
+                break;
+            }
         }
-        act @ (Act::Remove { .. } | Act::Add { .. } | Act::Start { .. }) => Agent::Decided(outcome.memory, act),
-    };
+        sight = Sight { last_reply: true, ..see(world, n, read, rules) };
+    }
+    world.left.odd_reads -= u8::from(read != Read::Now);
 }
 
 /// Does what was decided in the last pass.
@@ -85,7 +116,16 @@ pub fn carry_out(world: &mut World, n: Node, rules: &Rules) {
     let Agent::Decided(memory, act) = std::mem::replace(&mut world.machine_mut(n).agent, Agent::Off) else { return };
     world.machine_mut(n).agent = Agent::Waiting(memory);
     match act {
-        Act::Wait | Act::Refuse | Act::SetAside => {}
+        Act::Tag { founding, cluster } => {
+            if founding.is_some() {
+                let Agent::Waiting(memory) = &mut world.machine_mut(n).agent else { unreachable!("it was set above") };
+                memory.before.tagged.clone_from(&founding);
+            }
+            world.aws_changes(|w| {
+                w.founding = founding.or(w.founding.take());
+                w.tag = cluster.or(w.tag);
+            });
+        }
         Act::Remove { member, via } => {
             if lives(world, n, member) {
                 world.broken = Some(Broken::LiveMemberRemoved);
@@ -97,6 +137,7 @@ pub fn carry_out(world: &mut World, n: Node, rules: &Rules) {
             call(world, n, via, Change::Add { address, learner }, rules);
         }
         Act::Start { new, list } => etcd::start(world, n, new, &list),
+        _ => unreachable!("it was done in the look"),
     }
 }
 
@@ -113,8 +154,9 @@ fn call(world: &mut World, n: Node, via: Address, change: Change, rules: &Rules)
 /// What must hold of a decision at the moment of its look, judged by the world as it is and not as it was seen.
 fn judge(world: &mut World, n: Node, act: &Act) {
     let broken = match act {
-        Act::Wait | Act::Refuse | Act::Start { .. } => None,
-        Act::SetAside => world.machine(n).log().filter(|log| log.led).map(|_| Broken::DataSetAside),
+        Act::Wait | Act::Refuse | Act::Start { .. } | Act::Tag { .. } => None,
+        Act::BeginRecord | Act::Agree(_) | Act::GiveUp(_) => None,
+        Act::SetAside { .. } => world.machine(n).log().filter(|log| log.led).map(|_| Broken::DataSetAside),
         Act::Remove { member, via } => {
             let live = lives(world, n, *member).then_some(Broken::LiveMemberRemoved);
             live.or((!survives(world, *via, Change::Remove(*member))).then_some(Broken::QuorumAtRisk))
@@ -158,7 +200,7 @@ fn survives(world: &World, via: Address, change: Change) -> bool {
 
 // ---------------------------------------------------------------- what a node sees
 
-pub fn see(world: &World, n: Node, read: Read) -> Sight {
+pub fn see(world: &World, n: Node, read: Read, rules: &Rules) -> Sight {
     let machine = world.machine(n);
     let before = match &machine.agent {
         Agent::Waiting(memory) | Agent::Decided(memory, _) => Some(memory.before.clone()),
@@ -168,7 +210,7 @@ pub fn see(world: &World, n: Node, read: Read) -> Sight {
         Disk::Empty => Data::Empty,
         Disk::Backend => Data::Backend,
         Disk::Log(log) => Data::Log {
-            cluster: world.clusters[log.cluster].founders.clone(),
+            cluster: world.clusters[log.cluster].id,
             member: log.member,
             led: log.led,
             founders: founders_of(world, log.cluster, log.member),
@@ -176,7 +218,19 @@ pub fn see(world: &World, n: Node, read: Read) -> Sight {
     };
     let aws = world.aws(read);
     let answers = aws.as_ref().map(|aws| ask(world, n, aws, before.as_ref())).unwrap_or_default();
-    Sight { me: n, address: machine.address, data, aws, answers, before }
+    Sight {
+        me: n,
+        address: machine.address,
+        data,
+        record: machine.record.clone(),
+        given_up: machine.given_up.clone(),
+        aws,
+        last_reply: false,
+        untaggable: !rules.tag,
+        aged: world.aged,
+        answers,
+        before,
+    }
 }
 
 /// The initial cluster in a founder's log; who joined has none.
@@ -223,10 +277,10 @@ fn answer(world: &World, from: Node, address: Address) -> Answer {
             let list = log.stale.clone().unwrap_or_else(|| cluster.list.clone());
             let learner = list.iter().any(|row| row.id == log.member && row.learner);
             let leader = etcd::quorate_with(world, n).is_some();
-            let (cluster, member, led) = (cluster.founders.clone(), log.member, log.led);
+            let (cluster, member, led) = (cluster.id, log.member, log.led);
             Answer::Etcd { cluster, member, list, led, learner, leader }
         }
-        (Agent::Waiting(memory) | Agent::Decided(memory, _), None) => match &memory.said {
+        (Agent::Waiting(memory) | Agent::Decided(memory, _), _) => match &memory.said {
             Some(said) => Answer::Founding(n, said.clone()),
             None => Answer::Refused,
         },
@@ -246,10 +300,50 @@ pub fn think(sight: &Sight, policy: &Policy, mutation: Option<&Mutation>) -> Out
     if let Some(mutation) = mutation {
         decision = (mutation.output)(&o, decision);
     }
-    let listens = matches!(sight.data, Data::Empty | Data::Backend);
-    let said = listens.then(|| statement(&o, policy).map(|said| said.founders.map(|list| nodes_of(&list))));
-    let memory = Memory { before: before(&remember(&o, policy), o.at), said };
-    Outcome { act: act(&decision), said: format!("{} {}", kind(&decision.action), decision.reason.code()), memory }
+    let listens =
+        matches!(sight.data, Data::Empty | Data::Backend) || matches!(decision.reason, Reason::FoundersNotBack { .. });
+    let said = listens.then(|| statement(&o, policy).map(|said| said_of(&said)));
+    let mut before = before(&remember(&o, policy), o.at);
+    before.tagged = sight.before.as_ref().and_then(|before| before.tagged.clone());
+    let act = act(&o, &decision);
+    let memory = Memory { before, said };
+    Outcome { act, said: format!("{} {}", kind(&decision.action), decision.reason.code()), memory }
+}
+
+fn said_of(said: &Stated) -> Statement {
+    Statement {
+        founders: said.founders.as_deref().map(nodes_of),
+        nonce: nonce(&said.nonce),
+        given_up: said.given_up.iter().map(|id| id.0).collect(),
+        agreed: said.agreed.map(|id| id.0),
+    }
+}
+
+fn nonce(text: &str) -> u8 {
+    text.parse().expect("all nonces are the model's own")
+}
+
+/// An agreement in the words of `model`.
+fn agreement_of(founders: &Founders) -> Agreement {
+    let founder = |(n, address, nonce): &(Node, Address, Option<u8>)| Founder {
+        instance: id(*n),
+        peer_url: peer(*address),
+        nonce: nonce.map(|nonce| nonce.to_string()),
+    };
+    agreement::agree(ARN, founders.iter().map(founder).collect())
+}
+
+fn founders_in(agreed: &Agreement) -> Founders {
+    let founder = |f: &Founder| {
+        let n = node(f.instance.as_str()).expect("all instances are the model's own");
+        (n, address_of(&f.peer_url), f.nonce.as_deref().map(nonce))
+    };
+    agreed.founders.iter().map(founder).collect()
+}
+
+/// The id of the cluster that an agreement begins.
+pub fn id_of(founders: &Founders) -> Id {
+    agreement_of(founders).cluster.0
 }
 
 pub fn id(n: Node) -> InstanceId {
@@ -280,11 +374,6 @@ fn addresses(address: Address) -> Addresses {
     Addresses { ipv4: ip(address).parse().ok(), ipv6: None, dns_name: None }
 }
 
-/// The cluster's id from its founders' addresses, as etcd's is their hash.
-fn cluster_id(founders: &[Address]) -> ClusterId {
-    ClusterId(founders.iter().fold(0, |bits, address| bits | 1 << address))
-}
-
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
 }
@@ -305,14 +394,23 @@ fn observation(sight: &Sight) -> Observation {
         Data::Empty => OwnData::Empty,
         Data::Backend => OwnData::NoLog,
         Data::Log { cluster, member, led, founders } => OwnData::Log {
-            cluster_id: cluster_id(cluster),
+            cluster_id: ClusterId(*cluster),
             member_id: member_id(*member),
             had_leader: *led,
             founders: founders.iter().map(founder_entry).collect(),
         },
     };
-    let before = sight.before.as_ref().map(|before| spell_before(sight, before));
-    Observation { at: now(), me: Seen::Yes(me), own_data, etcd: None, group, ec2, probes, before }
+    let none = Before { founders: None, suspects: Vec::new(), asked: Vec::new(), forgotten: Vec::new(), tagged: None };
+    let before = Some(spell_before(sight, sight.before.as_ref().unwrap_or(&none)));
+    let record = match &sight.record {
+        Some(record) => Seen::Yes(OnRecord {
+            nonce: record.nonce.to_string(),
+            given_up: sight.given_up.iter().map(|id| ClusterId(*id)).collect(),
+            agreed: record.agreed.as_ref().map(agreement_of),
+        }),
+        None => Seen::No(Blind { kind: BlindKind::Absent, why: "the model says so".into() }),
+    };
+    Observation { at: now(), me: Seen::Yes(me), own_data, etcd: None, record, group, ec2, probes, before }
 }
 
 fn founder_entry(row: &Row) -> FounderEntry {
@@ -336,9 +434,11 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
         name: "etcd".into(),
         arn: ARN.into(),
         desired: aws.desired,
-        cluster_tag: aws.tag.as_ref().map(|founders| cluster_id(founders).to_string()),
+        cluster_tag: aws.tag.map(|id| ClusterId(id).to_string()),
+        founding_tag: aws.founding.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders))),
         instances: instances().filter_map(|(n, (life, ..))| Some((id(n), lifecycle(life)?.to_owned()))).collect(),
         read_at: now(),
+        date: Some(now()),
     };
     let mut asked: BTreeSet<InstanceId> = group.instances.keys().cloned().collect();
     asked.insert(id(sight.me));
@@ -346,6 +446,7 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
     if let Data::Log { founders, .. } = &sight.data {
         asked.extend(founders.iter().filter_map(|row| row.name).map(id));
     }
+    asked.extend(aws.founding.iter().flatten().map(|(n, ..)| id(*n)));
     let found = instances().filter(|(n, _)| asked.contains(&id(*n)));
     let found = found.filter_map(|(n, (life, address, later))| {
         let (state, addresses) = match life {
@@ -354,7 +455,8 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
             Life::Terminated => ("terminated", Addresses::default()),
             Life::Forgotten => return None,
         };
-        let launched = now() - LATER * if later { 1 } else { 2 };
+        let long_ago = if sight.aged { LONG_AGO } else { Duration::ZERO };
+        let launched = now() - long_ago - LATER * if later { 1 } else { 2 };
         Some((id(n), Instance { state: state.into(), addresses, launched: Some(launched) }))
     });
     let found = found.collect();
@@ -370,9 +472,17 @@ fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
         Answer::Silence => absent(Absence::NoAnswer(Duration::from_secs(1))),
         Answer::Refused => absent(Absence::Refused),
         Answer::Founding(_, None) => (PeerAnswer::Absent(Absence::NotEtcd("404".into())), Some(Err(Absence::Refused))),
-        Answer::Founding(who, Some(list)) => {
-            let founders = list.as_ref().map(|nodes| founders_text(sight, nodes));
-            (PeerAnswer::Founding(Statement { instance: id(*who), group: ARN.into(), founders, etcd: None }), None)
+        Answer::Founding(who, Some(said)) => {
+            let statement = Stated {
+                instance: id(*who),
+                group: ARN.into(),
+                founders: said.founders.as_ref().map(|nodes| founders_text(sight, nodes)),
+                etcd: None,
+                nonce: said.nonce.to_string(),
+                given_up: said.given_up.iter().map(|id| ClusterId(*id)).collect(),
+                agreed: said.agreed.map(ClusterId),
+            };
+            (PeerAnswer::Founding(statement), None)
         }
         Answer::Etcd { .. } => etcd_answer(answer),
     };
@@ -397,7 +507,7 @@ fn etcd_answer(answer: &Answer) -> (PeerAnswer, Option<Result<ClientView, Absenc
         // A learner serves no list (E14).
         Seen::No(Blind { kind: BlindKind::Unreachable, why: "no quorum".into() })
     };
-    let cluster_id = cluster_id(cluster);
+    let cluster_id = ClusterId(*cluster);
     let client = ClientView {
         cluster_id,
         member_id: member_id(*member),
@@ -438,9 +548,10 @@ fn nodes_of(initial_cluster: &str) -> Vec<Node> {
     names.filter_map(node).collect()
 }
 
-fn stood<T>(what: T, standing: Standing) -> Stood<T> {
+fn stood<T>(what: T, standing: Standing, last_reply: bool) -> Stood<T> {
     let since = if standing.old { now() - MINUTE } else { now() };
-    Stood { what, since, read_at: now() - MINUTE, reads: 1 + u32::from(standing.twice) }
+    let read_at = if last_reply { now() } else { now() - MINUTE };
+    Stood { what, since, read_at, reads: 1 + u32::from(standing.twice) }
 }
 
 fn standing<T>(s: &Stood<T>, at: SystemTime) -> Standing {
@@ -448,10 +559,15 @@ fn standing<T>(s: &Stood<T>, at: SystemTime) -> Standing {
 }
 
 fn spell_before(sight: &Sight, before: &Before) -> etcd_bootstrap::model::Before {
+    let last = sight.last_reply;
+    let tagged = before.tagged.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders)));
     etcd_bootstrap::model::Before {
-        founders: before.founders.as_ref().map(|(list, standing)| stood(founders_text(sight, list), *standing)),
-        suspects: before.suspects.iter().map(|(m, standing)| (member_id(*m), stood((), *standing))).collect(),
+        founders: before.founders.as_ref().map(|(list, s)| stood(founders_text(sight, list), *s, last)),
+        suspects: before.suspects.iter().map(|(m, s)| (member_id(*m), stood((), *s, last))).collect(),
         member_instances: before.asked.iter().map(|n| id(*n)).collect(),
+        forgotten_founders: before.forgotten.iter().map(|(n, s)| (id(*n), stood((), *s, last))).collect(),
+        tagged: tagged.map(|tag| (FOUNDING_TAG.to_owned(), tag)).into_iter().collect(),
+        untaggable: sight.untaggable,
     }
 }
 
@@ -460,18 +576,35 @@ fn before(before: &etcd_bootstrap::model::Before, at: SystemTime) -> Before {
         founders: before.founders.as_ref().map(|s| (nodes_of(&s.what), standing(s, at))),
         suspects: before.suspects.iter().map(|(id, s)| (member(*id), standing(s, at))).collect(),
         asked: before.member_instances.iter().filter_map(|id| node(id.as_str())).collect(),
+        forgotten: before
+            .forgotten_founders
+            .iter()
+            .filter_map(|(id, s)| Some((node(id.as_str())?, standing(s, at))))
+            .collect(),
+        tagged: None,
     }
 }
 
-fn act(decision: &Decision) -> Act {
+fn act(o: &Observation, decision: &Decision) -> Act {
     match &decision.action {
         Action::Wait => Act::Wait,
         Action::Refuse => Act::Refuse,
         Action::Remove { member: gone, via } => Act::Remove { member: member(*gone), via: address_of(via) },
         Action::Add { as_learner, via, .. } => Act::Add { learner: *as_learner, via: address_of(via) },
-        Action::SetDataAside => Act::SetAside,
+        Action::TagGroup { tags, .. } => Act::Tag {
+            founding: tags.get(FOUNDING_TAG).map(|_| {
+                let agreed = o.record.ok().and_then(|record| record.agreed.as_ref());
+                founders_in(agreed.expect("who tags a founding has agreed to it"))
+            }),
+            cluster: tags.get(CLUSTER_TAG).and_then(|id| Some(ClusterId::try_from(id.clone()).ok()?.0)),
+        },
+        Action::SetDataAside { gives_up } => Act::SetAside { gives_up: gives_up.map(|id| id.0) },
+        Action::BeginRecord => Act::BeginRecord,
+        Action::Agree(agreed) => Act::Agree(founders_in(agreed)),
+        Action::GiveUp { cluster } => Act::GiveUp(cluster.0),
         Action::Start(start) => Act::Start {
-            new: start.state == ClusterState::New,
+            new: (start.state == ClusterState::New)
+                .then(|| agreement::cluster_of(&start.token, start.initial_cluster.iter().map(|(_, url)| url)).0),
             list: start.initial_cluster.iter().map(|(name, url)| (node(name), address_of(url))).collect(),
         },
         Action::Follow { .. } => unreachable!("consumers are not part of the model"),

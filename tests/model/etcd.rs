@@ -3,14 +3,17 @@
 //!
 //! A cluster is what its leader's side has committed. Members that the leader does not reach keep their last list.
 
-use super::world::{Act, Address, Agent, Broken, Disk, Founders, Log, Member, Node, World};
+use super::agent;
+use super::world::{Act, Address, Agent, Broken, Disk, Id, Log, Member, Node, Nonce, World};
 
 /// Ids of members added at run time start here, above all addresses.
 pub const FIRST_ADDED: Member = 100;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Cluster {
-    pub founders: Founders,
+    pub id: Id,
+    /// Which disks have begun it as `new`.
+    pub begun: Vec<(Node, Nonce)>,
     /// As the first founder's log has it.
     pub founding_list: Vec<Row>,
     /// It had a leader, and from then on acknowledges writes.
@@ -131,6 +134,12 @@ pub fn settle(world: &mut World) {
     }
 }
 
+/// Whether any disk, or a copy of one, is left of a cluster.
+fn exists(world: &World, cluster: usize) -> bool {
+    let logs = world.running().flat_map(|(_, m)| m.log().into_iter().chain(m.saved.iter().map(|(log, _)| log)));
+    logs.into_iter().any(|log| log.cluster == cluster)
+}
+
 /// Whether such data of a cluster is left on any instance, or the group's tag says that a cluster exists.
 fn anything_left(world: &World, cluster: usize, which: impl Fn(&Log) -> bool) -> bool {
     let holds = |log: &Log| log.cluster == cluster && which(log);
@@ -180,7 +189,7 @@ fn stop_removed(world: &mut World, part: &Quorate) {
 // ---------------------------------------------------------------- starting
 
 /// Starts etcd with what the agent wrote. An etcd that does not come up leaves no trace; its unit is started again.
-pub fn start(world: &mut World, n: Node, new: bool, list: &[(Option<Node>, Address)]) {
+pub fn start(world: &mut World, n: Node, new: Option<Id>, list: &[(Option<Node>, Address)]) {
     world.machine_mut(n).agent = Agent::Off;
     let up = match &world.machine(n).disk {
         // With a log, etcd ignores the initial cluster (E11).
@@ -190,7 +199,10 @@ pub fn start(world: &mut World, n: Node, new: bool, list: &[(Option<Node>, Addre
                 // etcd would open the old backend as a new member (F46).
                 world.broken = Some(Broken::OldBackendOpened);
             }
-            if new { found(world, n, list) } else { join(world, n, list) }
+            match new {
+                Some(id) => found(world, n, id, list),
+                None => join(world, n, list),
+            }
         }
     };
     world.machine_mut(n).etcd_runs = up;
@@ -198,14 +210,14 @@ pub fn start(world: &mut World, n: Node, new: bool, list: &[(Option<Node>, Addre
 }
 
 /// `new` (bootstrap.go:351-386).
-fn found(world: &mut World, n: Node, list: &[(Option<Node>, Address)]) -> bool {
+fn found(world: &mut World, n: Node, id: Id, list: &[(Option<Node>, Address)]) -> bool {
     let own = world.machine(n).address;
-    let mut founders: Founders = list.iter().map(|(_, address)| *address).collect();
-    founders.sort_unstable();
     let rows = rows_of(list);
-    let fresh = Cluster { founders, formed: false, list: rows.clone(), founding_list: rows.clone() };
-    let cluster = match world.clusters.iter().position(|c| c.founders == fresh.founders) {
-        Some(known) if anything_left(world, known, |_| true) => known,
+    let fresh = Cluster { id, begun: Vec::new(), formed: false, list: rows.clone(), founding_list: rows.clone() };
+    let is_left = |cluster: usize| exists(world, cluster);
+    let lost = || (0..world.clusters.len()).find(|cluster| !is_left(*cluster));
+    let cluster = match world.clusters.iter().position(|c| c.id == id).filter(|known| is_left(*known)).or_else(lost) {
+        Some(known) if world.clusters[known].id == id && exists(world, known) => known,
         Some(lost) => {
             world.clusters[lost] = fresh;
             lost
@@ -215,6 +227,14 @@ fn found(world: &mut World, n: Node, list: &[(Option<Node>, Address)]) -> bool {
             world.clusters.len() - 1
         }
     };
+    let disk = (n, world.machine(n).record.as_ref().map_or(0, |record| record.nonce));
+    let begun = &mut world.clusters[cluster].begun;
+    if begun.iter().any(|other| other.0 == n && *other != disk) {
+        // The founders of before are taken for those of now, and their data for this cluster's (F84).
+        world.broken = world.broken.or(Some(Broken::TwoFoundings));
+    }
+    begun.extend((!begun.contains(&disk)).then_some(disk));
+    begun.sort_unstable();
     if is_bootstrapped(world, n, cluster) {
         return false;
     }
@@ -418,10 +438,16 @@ pub fn may_tag(world: &World, n: Node) -> bool {
     world.tag.is_none() && own_row(world, n).is_some_and(|(_, row)| row.published && !row.learner)
 }
 
-/// Whether a member at this address has acknowledged entries and nobody can see it, not by its own row and not by the
-/// group's tag. Of one that was added, being a voter tells.
+/// Whether a member at this address has acknowledged entries and nobody can see it by its row. Of a founder its record
+/// tells, and of one that was added, being a voter.
 pub fn ran_unseen(world: &World, address: Address) -> bool {
-    let untagged = world.tag.is_none() && world.clusters.iter().any(|c| c.formed);
-    let unseen = |row: &Row| row.address == address && row.ran && !row.published && (row.name.is_some() || row.learner);
-    untagged || world.clusters.iter().flat_map(|c| &c.list).any(unseen)
+    let silent = |c: &Cluster, n: Node| {
+        let founding = world.founding.as_ref().filter(|founding| agent::id_of(founding) == c.id);
+        founding.is_some_and(|founding| founding.iter().any(|(founder, _, nonce)| *founder == n && nonce.is_none()))
+    };
+    let unseen = |c: &Cluster, row: &Row| {
+        let without_word = row.learner || row.name.is_some_and(|n| silent(c, n));
+        row.address == address && row.ran && !row.published && without_word
+    };
+    world.clusters.iter().any(|c| c.list.iter().any(|row| unseen(c, row)))
 }

@@ -85,7 +85,7 @@ impl Scenario {
     fn step(&self, world: &World, event: &Event) -> World {
         let mut next = world.clone();
         match event {
-            Event::Look(n, read) => agent::look(&mut next, *n, *read, |sight| self.think(sight)),
+            Event::Look(n, read) => agent::look(&mut next, *n, *read, &self.rules, |sight| self.think(sight)),
             Event::Carry(n) => agent::carry_out(&mut next, *n, &self.rules),
             event => next.happen(event, &self.rules),
         }
@@ -117,7 +117,7 @@ fn tell(scenario: &Scenario, path: Path<World, Event>) -> String {
     for (world, event) in path.into_vec() {
         match event {
             Some(event @ Event::Look(n, read)) => {
-                let outcome = scenario.think(agent::see(&world, n, read));
+                let outcome = scenario.think(agent::see(&world, n, read, &scenario.rules));
                 lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));
             }
             Some(event) => lines.push(format!("  {event:?}")),
@@ -157,7 +157,7 @@ fn three_founders_one_of_them_replaced() {
     Scenario::new(World::fresh(3, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(145_853, &["start-new founders-agree"]);
+        .explore(145_853, &["start-new agreed-founding"]);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn three_founders_one_replaced_and_one_rebooted() {
     let left = Left { terminations: 1, reboots: 1, ..Left::default() };
     Scenario::new(World::fresh(3, left))
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(451_693, &["start-new founders-agree"]);
+        .explore(451_693, &["start-new agreed-founding"]);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn three_founders_behind_failing_links_one_wiped() {
     let left = Left { cuts: 1, wipes: 1, ..Left::default() };
     Scenario::new(World::fresh(3, left))
         .sometimes(&[properties::ALL_JOINED, properties::WIPED_RETURNS])
-        .explore(70_501, &["start-new founders-agree"]);
+        .explore(70_501, &["start-new agreed-founding"]);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn two_founders_replaced_before_or_after() {
     Scenario::new(World::fresh(2, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(15_566, &["start-new founders-agree"]);
+        .explore(15_566, &["start-new agreed-founding"]);
 }
 
 // ---------------------------------------------------------------- joining

@@ -12,6 +12,9 @@ use super::world::{Broken, Event, Left, Life, Machine, Node, World};
 pub fn never() -> Vec<Property<Scenario>> {
     vec![
         Property::always("S1 no second cluster", |_: &Scenario, w: &World| w.broken != Some(Broken::SecondCluster)),
+        Property::always("S1 no id names two foundings", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::TwoFoundings)
+        }),
         Property::always("S1 no acknowledged write is lost", |_: &Scenario, w: &World| {
             w.broken != Some(Broken::DataLost)
         }),

@@ -39,6 +39,8 @@ impl Walk {
             odd_reads: rng.u8(..4),
             scale_ins: rng.u8(..2),
             scale_outs: rng.u8(..3),
+            restores: rng.u8(..2),
+            untags: 0,
         };
         let nodes = [5, 7][rng.usize(..2)];
         let begin = match rng.u8(..3) {

@@ -3,7 +3,13 @@
 //! Everything is small and canonical, so that equal situations are equal values: an instance is its number in the order
 //! of ids, an address its last octet, a time "young" or "old".
 
+use super::agent;
 use super::etcd::{self, Cluster, Row};
+
+/// A cluster's id, as the shipped code and etcd derive it.
+pub type Id = u64;
+/// The nonce of a disk, counted for each instance.
+pub type Nonce = u8;
 
 /// An instance by its number: `i-00000002` is 2.
 pub type Node = u8;
@@ -18,8 +24,12 @@ pub struct World {
     /// Every instance that was ever launched.
     pub nodes: Vec<Machine>,
     pub desired: usize,
-    /// The founders of the cluster that the group's tag names.
-    pub tag: Option<Founders>,
+    /// The group's tag `cluster-id`.
+    pub tag: Option<Id>,
+    /// The group's tag `founding`.
+    pub founding: Option<Founders>,
+    /// The first instances were launched long ago.
+    pub aged: bool,
     /// What AWS said before its last change, and still may say: its reads lag.
     pub aws_before: Option<Aws>,
     /// Links that are cut, from one instance to another: a security group cuts one direction alone.
@@ -30,8 +40,8 @@ pub struct World {
     pub broken: Option<Broken>,
 }
 
-/// Addresses of an initial cluster in order. With one token a group, they are the cluster's id (cluster.go:231).
-pub type Founders = Vec<Address>;
+/// An agreement: each founder with the disk that agreed, None for one that was silent.
+pub type Founders = Vec<(Node, Address, Option<Nonce>)>;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Machine {
@@ -40,6 +50,13 @@ pub struct Machine {
     /// Not with the first instances of the group.
     pub later: bool,
     pub disk: Disk,
+    pub record: Option<Record>,
+    /// What the data directory remembers to have given up, for as long as the disk is not wiped.
+    pub given_up: Vec<Id>,
+    /// How many records this instance has begun.
+    pub nonces: Nonce,
+    /// A copy of the disk as it was before a wipe.
+    pub saved: Option<(Log, Option<Record>)>,
     pub etcd_runs: bool,
     /// Nothing runs before etcd when etcd does: then it is `Off`.
     pub agent: Agent,
@@ -68,6 +85,13 @@ impl Life {
     pub fn stays(self) -> bool {
         matches!(self, Self::InService | Self::Leaving)
     }
+}
+
+/// `model::Record` but for what was given up, which outlives it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Record {
+    pub nonce: Nonce,
+    pub agreed: Option<Founders>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -108,8 +132,17 @@ pub struct Memory {
     pub said: Option<Said>,
 }
 
-/// The outer None is a 404, the inner one a group that is not settled.
-pub type Said = Option<Option<Vec<Node>>>;
+/// None is a 404.
+pub type Said = Option<Statement>;
+
+/// `model::Statement` but for who says it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Statement {
+    pub founders: Option<Vec<Node>>,
+    pub nonce: Nonce,
+    pub given_up: Vec<Id>,
+    pub agreed: Option<Id>,
+}
 
 /// `model::Before`, made finite.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -117,6 +150,9 @@ pub struct Before {
     pub founders: Option<(Vec<Node>, Standing)>,
     pub suspects: Vec<(Member, Standing)>,
     pub asked: Vec<Node>,
+    pub forgotten: Vec<(Node, Standing)>,
+    /// The founding that this run has tagged.
+    pub tagged: Option<Founders>,
 }
 
 /// For how long and in how many reads something was found.
@@ -141,16 +177,26 @@ pub enum Act {
         learner: bool,
         via: Address,
     },
-    SetAside,
+    Tag {
+        founding: Option<Founders>,
+        cluster: Option<Id>,
+    },
+    SetAside {
+        gives_up: Option<Id>,
+    },
+    BeginRecord,
+    Agree(Founders),
+    GiveUp(Id),
     Start {
-        new: bool,
+        /// The cluster that it begins; None for `existing`.
+        new: Option<Id>,
         list: Vec<(Option<Node>, Address)>,
     },
 }
 
 impl Act {
     fn is_call(&self) -> bool {
-        matches!(self, Self::Remove { .. } | Self::Add { .. })
+        matches!(self, Self::Remove { .. } | Self::Add { .. } | Self::Tag { .. })
     }
 }
 
@@ -170,12 +216,17 @@ pub struct Left {
     pub odd_reads: u8,
     pub scale_ins: u8,
     pub scale_outs: u8,
+    /// Disks that are put back as they were before they were wiped.
+    pub restores: u8,
+    /// The group's tags removed by hand.
+    pub untags: u8,
 }
 
 /// What may never happen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Broken {
     SecondCluster,
+    TwoFoundings,
     DataLost,
     LiveMemberRemoved,
     QuorumAtRisk,
@@ -189,7 +240,8 @@ pub enum Broken {
 pub struct Aws {
     pub instances: Vec<(Life, Address, bool)>,
     pub desired: usize,
-    pub tag: Option<Founders>,
+    pub tag: Option<Id>,
+    pub founding: Option<Founders>,
 }
 
 /// How a read of AWS goes.
@@ -205,17 +257,19 @@ pub enum Read {
 pub struct Rules {
     /// A replacement may get a dead one's address.
     pub addresses_are_reused: bool,
-    /// The role may write the group's tag.
+    /// The role may write the group's tags. Where it may not, its agents know that from the start.
     pub tag: bool,
     /// An instance may be `Terminating:Wait` before it goes.
     pub leaves_slowly: bool,
-    /// No disk is lost, and no address used again, in the moments between a founder's or learner's first entry and the
-    /// publication of its URLs, nor between a cluster's first leader and the group's tag.
+    /// No disk is lost, and no address used again, in the moments between the first entry of a learner, or of a founder
+    /// that was silent at the agreement, and the publication of its URLs.
     pub disks_outlast_publication: bool,
     /// A replacement is launched later than `SAME_GENERATION` after the first instances of the group.
     pub replacements_are_late: bool,
     /// From a look to the call that it leads to, no instance boots and no grace runs out.
     pub calls_are_prompt: bool,
+    /// From a look to the tag that it leads to, nothing happens at all.
+    pub tags_are_prompt: bool,
     pub strict: etcd::Strict,
 }
 
@@ -227,6 +281,7 @@ impl Rules {
         disks_outlast_publication: true,
         replacements_are_late: true,
         calls_are_prompt: true,
+        tags_are_prompt: true,
         strict: etcd::Strict::Quorum,
     };
 }
@@ -253,6 +308,8 @@ pub enum Event {
     // Faults
     Reboot(Node),
     Wipe(Node),
+    Restore(Node),
+    Untag,
     LoseLog(Node),
     Cut(Node, Node),
     Isolate(Node),
@@ -263,7 +320,35 @@ pub enum Event {
 
 impl Machine {
     fn new(address: Address, later: bool) -> Self {
-        Self { life: Life::InService, address, later, disk: Disk::Empty, etcd_runs: false, agent: Agent::Off }
+        Self {
+            life: Life::InService,
+            address,
+            later,
+            disk: Disk::Empty,
+            record: None,
+            given_up: Vec::new(),
+            nonces: 0,
+            saved: None,
+            etcd_runs: false,
+            agent: Agent::Off,
+        }
+    }
+
+    pub fn begin_record(&mut self) {
+        self.nonces += 1;
+        self.record = Some(Record { nonce: self.nonces, agreed: None });
+    }
+
+    pub fn give_up(&mut self, cluster: Id) {
+        if !self.given_up.contains(&cluster) {
+            self.given_up.push(cluster);
+        }
+    }
+
+    /// The record goes with the log that it lies beside.
+    pub fn loses(&mut self, disk: Disk) {
+        self.disk = disk;
+        self.record = None;
     }
 
     pub fn log(&self) -> Option<&Log> {
@@ -286,6 +371,8 @@ impl World {
             nodes: (0..nodes).map(|n| Machine::new(n, false)).collect(),
             desired: usize::from(nodes),
             tag: None,
+            founding: None,
+            aged: false,
             aws_before: None,
             cut: Vec::new(),
             clusters: Vec::new(),
@@ -297,17 +384,22 @@ impl World {
     /// A formed cluster of the first `members` instances of a group of `nodes`.
     pub fn formed(members: u8, nodes: u8, tag: bool, left: Left) -> Self {
         let mut world = Self::fresh(nodes, left);
-        let founders: Founders = (0..members).collect();
+        let founders: Founders = (0..members).map(|n| (n, n, Some(1))).collect();
+        let id = agent::id_of(&founders);
+        let begun = founders.iter().map(|(n, _, nonce)| (*n, nonce.expect("it has one"))).collect();
         let row = |n| Row { id: n, address: n, name: Some(n), published: true, learner: false, ran: true };
         let list: Vec<Row> = (0..members).map(row).collect();
         let founding_list = list.clone();
-        world.clusters.push(Cluster { founders: founders.clone(), founding_list, formed: true, list });
+        world.clusters.push(Cluster { id, founding_list, begun, formed: true, list });
         for machine in &mut world.nodes[..usize::from(members)] {
             let member = machine.address;
             machine.disk = Disk::Log(Log { cluster: 0, member, led: true, fresh: true, stale: None });
+            machine.begin_record();
+            machine.record = Some(Record { nonce: 1, agreed: Some(founders.clone()) });
             machine.etcd_runs = true;
         }
-        world.tag = tag.then_some(founders);
+        world.tag = tag.then_some(id);
+        world.founding = tag.then_some(founders);
         world
     }
 
@@ -355,7 +447,7 @@ impl World {
 
     fn aws_now(&self) -> Aws {
         let instances = self.nodes.iter().map(|m| (m.life, m.address, m.later)).collect();
-        Aws { instances, desired: self.desired, tag: self.tag.clone() }
+        Aws { instances, desired: self.desired, tag: self.tag, founding: self.founding.clone() }
     }
 
     /// A change of AWS that reads may not show yet.
@@ -383,6 +475,8 @@ impl World {
         if !self.cut.is_empty() {
             events.push(Event::Heal);
         }
+        let tagged = self.tag.is_some() || self.founding.is_some();
+        events.extend((self.left.untags > 0 && tagged).then_some(Event::Untag));
         // Calls to etcd have a deadline of seconds.
         if !rules.calls_are_prompt
             || !self.nodes.iter().any(|m| matches!(&m.agent, Agent::Decided(_, act) if act.is_call()))
@@ -424,6 +518,7 @@ impl World {
             events.extend((left.wipes > 0 && !too_soon).then_some(Event::Wipe(n)));
             events.extend((left.log_losses > 0 && m.disk != Disk::Backend && !too_soon).then_some(Event::LoseLog(n)));
         }
+        events.extend((left.restores > 0 && m.saved.is_some()).then_some(Event::Restore(n)));
         if left.cuts > 0 {
             let others = self.running().map(|(other, _)| other).filter(|other| *other != n);
             events.extend(others.filter(|o| self.reaches(n, *o)).map(|other| Event::Cut(n, other)));
@@ -474,8 +569,12 @@ impl World {
             Event::Promote(n) => etcd::promote(self, n),
             Event::Tag(n) => {
                 let cluster = self.machine(n).log().expect("it runs").cluster;
-                let founders = self.clusters[cluster].founders.clone();
-                self.aws_changes(|w| w.tag = Some(founders));
+                let id = self.clusters[cluster].id;
+                self.aws_changes(|w| w.tag = Some(id));
+            }
+            Event::Untag => {
+                self.left.untags -= 1;
+                self.aws_changes(|w| (w.tag, w.founding) = (None, None));
             }
             Event::StartTimesOut(n) | Event::Reboot(n) => {
                 self.left.reboots -= u8::from(matches!(event, Event::Reboot(_)));
@@ -483,13 +582,26 @@ impl World {
             }
             Event::Wipe(n) => {
                 self.left.wipes -= 1;
-                self.machine_mut(n).boots();
-                self.machine_mut(n).disk = Disk::Empty;
+                let kept = self.left.restores > 0;
+                let machine = self.machine_mut(n);
+                machine.boots();
+                machine.saved = machine.log().filter(|_| kept).map(|log| (log.clone(), machine.record.clone()));
+                machine.loses(Disk::Empty);
+                machine.given_up.clear();
+            }
+            Event::Restore(n) => {
+                self.left.restores -= 1;
+                let machine = self.machine_mut(n);
+                machine.boots();
+                let (log, record) = machine.saved.take().expect("it was saved");
+                machine.disk = Disk::Log(Log { fresh: false, ..log });
+                machine.record = record;
             }
             Event::LoseLog(n) => {
                 self.left.log_losses -= 1;
                 self.machine_mut(n).boots();
                 self.machine_mut(n).disk = Disk::Backend;
+                // The record lies beside the backend: it is set aside together with it.
             }
             Event::Leave(n) => {
                 self.left.terminations -= 1;
@@ -508,7 +620,10 @@ impl World {
                 let machine = w.machine_mut(n);
                 machine.boots();
                 machine.life = Life::Terminated;
-                machine.disk = Disk::Empty;
+                machine.loses(Disk::Empty);
+                machine.given_up.clear();
+                machine.saved = None;
+                machine.nonces = 0;
                 w.cut.retain(|(from, to)| *from != n && *to != n);
             }),
             Event::Forget(n) => {
@@ -552,6 +667,7 @@ impl World {
             let before = &mut memory.before;
             before.founders.iter_mut().for_each(|(_, standing)| standing.old = true);
             before.suspects.iter_mut().for_each(|(_, standing)| standing.old = true);
+            before.forgotten.iter_mut().for_each(|(_, standing)| standing.old = true);
         }
     }
 }
