@@ -7,9 +7,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::model::{AddressForm, EtcdVersion, Founding, InitialCluster, JoinAs, Policy, Role, Scheme};
+use crate::model::{AddressForm, EtcdVersion, Founding, InitialCluster, JoinAs, Policy, Role, Scheme, is_bare};
 
 /// Bootstraps etcd on an EC2 Auto Scaling group: reads the group, removes members whose instance is proven dead,
 /// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
@@ -82,11 +84,12 @@ pub struct Options {
     pub emit: Emit,
 
     /// etcd's data directory
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_DATA_DIR", value_name = "PATH", default_value = "/var/lib/etcd")]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_DATA_DIR", value_name = "PATH", default_value = "/var/lib/etcd",
+        value_parser = portable_path)]
     pub data_dir: PathBuf,
 
     /// etcd's write-ahead log, where it is not in the data directory
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_WAL_DIR", value_name = "PATH")]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_WAL_DIR", value_name = "PATH", value_parser = portable_path)]
     pub wal_dir: Option<PathBuf>,
 
     /// Where the identity is kept across reboots, for a node with data whose metadata is unreachable
@@ -207,22 +210,26 @@ pub struct Options {
 #[derive(Debug, Clone, Default, Args)]
 pub struct TlsOptions {
     /// CA of the client port
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_TRUSTED_CA_FILE", value_name = "PATH")]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_TRUSTED_CA_FILE", value_name = "PATH", value_parser = portable_path)]
     pub trusted_ca_file: Option<PathBuf>,
     /// Certificate of the client port
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_CERT_FILE", value_name = "PATH", requires = "key_file")]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_CERT_FILE", value_name = "PATH", value_parser = portable_path,
+        requires = "key_file")]
     pub cert_file: Option<PathBuf>,
     /// Key of the client port
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_KEY_FILE", value_name = "PATH", requires = "cert_file")]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_KEY_FILE", value_name = "PATH", value_parser = portable_path,
+        requires = "cert_file")]
     pub key_file: Option<PathBuf>,
     /// CA of the peer port
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_TRUSTED_CA_FILE", value_name = "PATH")]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_TRUSTED_CA_FILE", value_name = "PATH", value_parser = portable_path)]
     pub peer_trusted_ca_file: Option<PathBuf>,
     /// Certificate of the peer port
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_CERT_FILE", value_name = "PATH", requires = "peer_key_file")]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_CERT_FILE", value_name = "PATH", value_parser = portable_path,
+        requires = "peer_key_file")]
     pub peer_cert_file: Option<PathBuf>,
     /// Key of the peer port
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_KEY_FILE", value_name = "PATH", requires = "peer_cert_file")]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PEER_KEY_FILE", value_name = "PATH", value_parser = portable_path,
+        requires = "peer_cert_file")]
     pub peer_key_file: Option<PathBuf>,
 }
 
@@ -276,24 +283,87 @@ pub enum WhichEtcd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(pub Option<Duration>);
 
+/// What every variable of an option begins with.
+const PREFIX: &str = "ETCD_BOOTSTRAP_";
+
+/// The variables of the options' other spellings, by the option's id.
+const OTHER_SPELLINGS: [(&str, &str); 2] = [
+    ("etcd_client_schema", "ETCD_BOOTSTRAP_ETCD_CLIENT_SCHEME"),
+    ("etcd_peer_scheme", "ETCD_BOOTSTRAP_ETCD_PEER_SCHEMA"),
+];
+
 /// Parses a command line whose first item is the program's name.
 ///
 /// # Errors
 /// clap's, which print themselves; help and version are among them.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(arguments.into_iter().map(from_go_form))?;
+    let command = Cli::command().mut_args(with_its_variable);
+    let matches = command.try_get_matches_from(arguments.into_iter().map(from_go_form))?;
     let cli = Cli::from_arg_matches(&matches)?;
     if cli.options.proxy_mode && cli.options.scaling_group_name.is_none() {
         let missing = "--proxy-mode needs --scaling-group-name: a consumer is in no member's group";
-        return Err(Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, missing));
+        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
     }
-    if let Some(file) = std::env::var_os("ETCD_CONFIG_FILE") {
-        let file = file.to_string_lossy().into_owned();
+    if let Some(unknown) = unknown_variable() {
+        return Err(Cli::command().error(ErrorKind::UnknownArgument, unknown));
+    }
+    if is_set("ETCD_CONFIG_FILE") {
+        let file = std::env::var_os("ETCD_CONFIG_FILE").unwrap_or_default().to_string_lossy().into_owned();
         let ignored =
             format!("ETCD_CONFIG_FILE={file} is set: unset it, etcd ignores every other variable when it reads a file");
-        return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, ignored));
+        return Err(Cli::command().error(ErrorKind::ArgumentConflict, ignored));
     }
     Ok(cli)
+}
+
+/// Every variable that an option is read from.
+pub fn variables() -> Vec<String> {
+    let command = Cli::command();
+    let named = command.get_arguments().filter_map(|option| Some(option.get_env()?.to_string_lossy().into_owned()));
+    named.chain(OTHER_SPELLINGS.map(|(_, variable)| variable.to_owned())).collect()
+}
+
+/// A variable without a value is none, as in etcd: a unit or a later file may undo one that way.
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+fn with_its_variable(option: Arg) -> Arg {
+    let named = option.get_env().map(|name| name.to_string_lossy().into_owned());
+    if named.is_none_or(|name| is_set(&name)) {
+        return option;
+    }
+    let other = OTHER_SPELLINGS.iter().find(|(id, variable)| *id == option.get_id().as_str() && is_set(variable));
+    match other {
+        Some((_, variable)) => option.env(*variable),
+        None => without_empty_variable(option),
+    }
+}
+
+/// clap takes the empty value of a variable for a value. An unset one is kept for the help.
+fn without_empty_variable(option: Arg) -> Arg {
+    let present = option.get_env().is_some_and(|name| std::env::var_os(name).is_some());
+    if present { option.env(Resettable::Reset) } else { option }
+}
+
+/// A variable that looks like an option's and is none would be a safety switch that is off (F101).
+fn unknown_variable() -> Option<String> {
+    let known = variables();
+    let set = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let unknown = set.filter(|name| name.starts_with(PREFIX) && !known.contains(name) && is_set(name)).min()?;
+    let meant = nearest_option(unknown.trim_start_matches(PREFIX));
+    let meant = meant.map(|option| format!(", the nearest is that of {option}")).unwrap_or_default();
+    Some(format!("there is no variable {unknown}{meant}: see --help"))
+}
+
+/// The option that clap would suggest for this one.
+fn nearest_option(name: &str) -> Option<String> {
+    let option = format!("--{}", name.to_lowercase().replace('_', "-"));
+    let error = Cli::command().try_get_matches_from(["etcd-bootstrap", &option]).err()?;
+    match error.get(ContextKind::SuggestedArg)? {
+        ContextValue::String(option) => Some(option.clone()),
+        _ => None,
+    }
 }
 
 impl Options {
@@ -333,9 +403,21 @@ impl Options {
         let ignored = set.into_iter().filter(|(set, _)| *set);
         let ignored = ignored.map(|(_, flag)| format!("{flag} has no effect: the log goes to stderr, ignoring it"));
         // etcd 3.6 and 3.7 only warn of them and start a cluster of their own (F58).
-        let dead = ["ETCD_PROXY", "ETCD_DISCOVERY"].into_iter().filter(|name| std::env::var_os(name).is_some());
+        let dead = ["ETCD_PROXY", "ETCD_DISCOVERY"].into_iter().filter(|name| is_set(name));
         let dead = dead.map(|name| format!("{name} is set in the environment; newer etcds ignore it"));
         ignored.chain(dead).collect()
+    }
+
+    /// What is wrong with a deadline within the founding grace, which begins anew in each run; None where nothing is.
+    pub fn too_short_a_deadline(&self) -> Option<String> {
+        let deadline = self.deadline.0.filter(|deadline| *deadline <= self.founding_grace)?;
+        let matters = !self.proxy_mode && self.founding == Founding::Majority;
+        let [deadline, grace] = [deadline, self.founding_grace].map(humantime::format_duration);
+        let said = format!(
+            "--deadline={deadline} is not longer than --founding-grace={grace}: \
+             no run lasts until a majority may create the cluster"
+        );
+        matters.then_some(said)
     }
 }
 
@@ -364,6 +446,16 @@ fn which_etcd(text: &str) -> Result<WhichEtcd, String> {
         "auto" => Ok(WhichEtcd::Auto),
         "unknown" => Ok(WhichEtcd::Unknown),
         text => text.parse().map(WhichEtcd::Version),
+    }
+}
+
+/// A path as the environment file can carry it, and absolute: etcd may run in another directory than the agent.
+fn portable_path(text: &str) -> Result<PathBuf, String> {
+    match text.chars().find(|c| !is_bare(*c)) {
+        Some(c) => {
+            Err(format!("it holds {c:?}, which an environment file cannot carry: give it another name, or a link"))
+        }
+        None => std::path::absolute(text).map_err(|e| e.to_string()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::model::{
     Absence, Action, After, Agreement, Before, Blind, BlindKind, CLUSTER_TAG, ClientView, ClusterId, ClusterState,
     Decision, Ec2, EtcdVersion, FOUNDING_TAG, Founder, FounderEntry, Founding, Group, Identity, InitialCluster,
     Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy,
-    Probe, Proof, Reason, Record, Role, Seen, Standing, Start, Statement, render_initial_cluster,
+    Probe, Proof, Reason, Record, Role, Seen, Standing, Start, Statement, in_initial_cluster, render_initial_cluster,
 };
 
 /// Founders' etcds that start in the same instant ask each other while none serves yet, and wait one second a peer
@@ -94,7 +94,7 @@ fn with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> De
 /// it makes room for another founding.
 fn alone_with_data(o: &Observation, mine: &OwnLog<'_>, start: Start) -> Decision {
     if mine.had_leader || mine.founders.is_empty() {
-        return restart(start, None, Reason::OwnDataNobodyObjects);
+        return restart(start, told_by_clients(o, mine), Reason::OwnDataNobodyObjects);
     }
     let agreed = o.record.ok().and_then(|r| r.agreed.as_ref()).filter(|agreed| agreed.cluster == mine.cluster);
     let founders = match agreed {
@@ -124,6 +124,14 @@ fn alone_with_data(o: &Observation, mine: &OwnLog<'_>, start: Start) -> Decision
         Some(waiting_for) => wait(Reason::FoundersNotBack { mine: mine.cluster, waiting_for }),
         None => restart(start, None, Reason::OwnDataNobodyObjects),
     }
+}
+
+/// The own cluster's list, as the client ports have it, and the own entry. They still tell by which scheme this member is
+/// listed where the peers' ports speak another one than the options say (F100).
+fn told_by_clients<'a>(o: &'a Observation, mine: &OwnLog<'_>) -> Option<(&'a [Member], &'a Member)> {
+    let lists = client_views(o).filter(|(_, view)| view.cluster_id == mine.cluster);
+    let mut lists = lists.filter_map(|(_, view)| view.quorum_list.ok());
+    lists.find_map(|list| Some((list.as_slice(), list.iter().find(|m| m.id == mine.member)?)))
 }
 
 /// The cluster that the group's tags name instead of this one; None where they name this one, or none.
@@ -1347,7 +1355,7 @@ fn initial_cluster_of(list: &[Member], own: &Member, start: &mut Start) -> Vec<(
 }
 
 fn unique_name(m: &Member, taken: &mut BTreeSet<String>) -> String {
-    let plain = !m.name.is_empty() && m.name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b',' | b'='));
+    let plain = !m.name.is_empty() && m.name.chars().all(|c| c.is_ascii() && in_initial_cluster(c));
     let name = if plain && !taken.contains(&m.name) { m.name.clone() } else { format!("member-{}", m.id) };
     taken.insert(name.clone());
     name

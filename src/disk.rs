@@ -114,6 +114,14 @@ fn read_directories(data_dir: &Path, wal_dir: Option<&Path>) -> Result<OwnData, 
             wal.display()
         ));
     }
+    // A disk of this kind only looks empty: etcd has run here with another data directory (F97).
+    if let Some(other) = find_other(data_dir)? {
+        return Err(format!(
+            "another etcd data directory lies here: '{}', and this node looks at '{}'",
+            other.display(),
+            data_dir.display()
+        ));
+    }
     if !holds_files(&data_dir.join("member"), crate::record::FILE)? {
         return Ok(OwnData::Empty);
     }
@@ -123,6 +131,24 @@ fn read_directories(data_dir: &Path, wal_dir: Option<&Path>) -> Result<OwnData, 
         return Err(format!("'{}' has lost all segments of the write-ahead log", inner.display()));
     }
     Ok(OwnData::NoLog)
+}
+
+/// A directory with data of etcd one level below this one, as the `default` of Debian's package and the `NAME.etcd` of
+/// etcd itself, or the one above. What was set aside is none: it has no `member` of its own.
+fn find_other(data_dir: &Path) -> Result<Option<PathBuf>, String> {
+    let entries = read_entries(data_dir)?.unwrap_or_default();
+    // fsck's directory is root's alone, and on every fresh volume.
+    let below = entries.iter().filter(|entry| entry.file_name() != "lost+found").map(DirEntry::path);
+    let holds = |directory: &Path| holds_files(directory, crate::record::FILE);
+    let above = data_dir.parent().map(Path::to_owned);
+    for directory in below.filter(|path| path.is_dir()).chain(above) {
+        let member = directory.join("member");
+        // Other programs may call something `member` too, but have nothing of these names in it.
+        if !member.is_file() && (holds(&member.join("wal"))? || holds(&member.join("snap"))?) {
+            return Ok(Some(directory));
+        }
+    }
+    Ok(None)
 }
 
 /// None where there is no such directory.
@@ -731,6 +757,32 @@ mod tests {
         assert_eq!(read_own_data(scratch.path(), Some(&wal)), OwnData::NoLog);
         fs::create_dir(&wal).expect("making a directory");
         assert_eq!(read_own_data(scratch.path(), Some(&wal)), OwnData::NoLog);
+    }
+
+    #[test]
+    fn b08_f97_data_in_another_directory_is_unreadable() {
+        for place in ["default/member/wal", "default.etcd/member/snap"] {
+            let scratch = scratch();
+            let data_dir = scratch.path().join("etcd");
+            make(&data_dir.join(place).join(name_of(0)), &founding().bytes);
+            assert!(why(read_own_data(&data_dir, None)).contains("another etcd data directory"), "{place}");
+            // A node with data of its own starts, whatever lies beside it.
+            make(&data_dir.join("member/wal").join(name_of(0)), &founding().bytes);
+            assert_eq!(read_own_data(&data_dir, None), log(false, founders(&["a", "b"])), "{place}");
+            // The one above.
+            assert!(why(read_own_data(&data_dir.join("new"), None)).contains("another etcd data directory"));
+        }
+    }
+
+    #[test]
+    fn what_was_set_aside_is_no_other_data_directory() {
+        let scratch = scratch();
+        let data_dir = scratch.path().join("etcd");
+        make(&data_dir.join("member.20261121T084400Z/wal").join(name_of(0)), b"");
+        make(&data_dir.join("wal.20261121T084400Z").join(name_of(0)), b"");
+        make(&data_dir.join("other/member"), b"a file of this name");
+        make(&scratch.path().join("beside/member/wal").join(name_of(0)), b"");
+        assert_eq!(read_own_data(&data_dir, None), OwnData::Empty);
     }
 
     #[test]

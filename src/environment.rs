@@ -7,9 +7,23 @@ use std::path::Path;
 use crate::cli::{Emit, Options, ProxyStyle};
 use crate::model::{MemberUrl, Scheme, Start, render_initial_cluster};
 
+/// What makes etcd ignore the file, or take its members from elsewhere. Written empty, which etcd takes for unset
+/// (pkg/flags/flag.go, v3.4.23 to v3.7.3): where the file is the last one that etcd's unit reads, whatever stands in the
+/// unit or in a file before it is undone (F99).
+const OVERRULING: [&str; 8] = [
+    "CONFIG_FILE",
+    "DISCOVERY",
+    "DISCOVERY_ENDPOINTS",
+    "DISCOVERY_SRV",
+    "DISCOVERY_SRV_NAME",
+    "DISCOVERY_TOKEN",
+    "FORCE_NEW_CLUSTER",
+    "PROXY",
+];
+
 /// A member's variables (<https://etcd.io/docs/v3.6/op-guide/configuration/>, read 2026-11-21).
 pub fn of_member(start: &Start, options: &Options) -> BTreeMap<String, String> {
-    let peer_listen = MemberUrl::new(start.peer_url.scheme(), &start.listen.to_string(), options.etcd_peer_port);
+    let peer_listen = MemberUrl::new(listen_scheme(start, options), &start.listen.to_string(), options.etcd_peer_port);
     let client_listen = client_listeners(start, options);
     let mut variables = BTreeMap::new();
     let mut set = |name: &str, value: String| variables.insert(format!("ETCD_{name}"), value);
@@ -20,9 +34,15 @@ pub fn of_member(start: &Start, options: &Options) -> BTreeMap<String, String> {
     if !start.token.is_empty() {
         set("INITIAL_CLUSTER_TOKEN", start.token.clone());
     }
+    for name in OVERRULING {
+        set(name, String::new());
+    }
     if options.emit == Emit::Initial {
         return variables;
     }
+    set("DATA_DIR", path(&options.data_dir));
+    // Empty undoes one that the agent was not told of, and has not looked into.
+    set("WAL_DIR", options.wal_dir.as_deref().map(path).unwrap_or_default());
     set("ADVERTISE_CLIENT_URLS", start.client_url.to_string());
     set("LISTEN_CLIENT_URLS", client_listen);
     set("LISTEN_PEER_URLS", peer_listen.to_string());
@@ -48,6 +68,15 @@ pub fn of_member(start: &Start, options: &Options) -> BTreeMap<String, String> {
         set("PEER_CLIENT_CERT_AUTH", "true".into());
     }
     variables
+}
+
+/// The others dial the URL that the cluster lists, so etcd listens by its scheme, whatever the options say (F100). But
+/// without a certificate an etcd that listens by TLS does not start at all.
+fn listen_scheme(start: &Start, options: &Options) -> Scheme {
+    match start.peer_url.scheme() {
+        Scheme::Https if options.tls.peer_cert_file.is_none() => options.etcd_peer_scheme,
+        listed => listed,
+    }
 }
 
 /// etcd listens on the node's address, and on loopback for the tools on the node itself.

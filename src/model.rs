@@ -168,9 +168,24 @@ impl FromStr for MemberUrl {
             url::Host::Ipv4(address) => address.to_string(),
             url::Host::Ipv6(address) => address.to_string(),
         };
+        // Go allows more in a host than an initial cluster can carry.
+        if let Some(c) = host.chars().find(|c| !in_initial_cluster(*c)) {
+            return Err(format!("'{text}' holds {c:?}, which no initial cluster can carry"));
+        }
         let port = url.port_or_known_default().ok_or_else(|| format!("'{text}' has no port"))?;
         Ok(Self::new(scheme, &host, port))
     }
+}
+
+/// Whether a bare value of an environment file may hold this character. systemd takes quotes and backslashes away and
+/// ends a bare value's trailing spaces, docker keeps all of them (systemd.exec(5), EnvironmentFile=; E10).
+pub fn is_bare(c: char) -> bool {
+    !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\'' | '`' | '\\')
+}
+
+/// Whether a name or a host in an initial cluster may hold this character: etcd splits it at commas and equals signs.
+pub fn in_initial_cluster(c: char) -> bool {
+    is_bare(c) && !matches!(c, ',' | '=')
 }
 
 /// How a port is spoken to.

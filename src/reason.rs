@@ -90,7 +90,9 @@ impl Reason {
                 join afresh, or attach the disk where it belongs"
                 .into(),
             Self::RemovedMember { .. } => "run with --rejoin to set the old data aside and join as a new member".into(),
-            Self::DataUnreadable { .. } => "repair the directory, or move it away to join as a new member".into(),
+            Self::DataUnreadable { .. } => "if the data is elsewhere, name that directory by --data-dir or --wal-dir; \
+                else repair it, or, while the others have a quorum, move it away to join as a new member"
+                .into(),
             Self::Denied { .. } => {
                 "etcd's authentication hides the members: give the agent a client certificate whose \
                 common name is a user with the role root (--cert-file, --key-file)"

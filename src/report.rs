@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::decide::{Verdict, judge, listed_members};
 use crate::model::{
     Action, Blind, CLUSTER_TAG, ClusterId, Decision, Member, Observation, OwnData, PeerAnswer, Policy, Probe, Reason,
-    Seen,
+    Role, Seen,
 };
 
 /// A decision with all that led to it.
@@ -182,6 +182,23 @@ pub fn tag_fault(o: &Observation) -> Option<String> {
         }
         Some(_) => None,
     }
+}
+
+/// What a person must know where the cluster lists members by another scheme than the options have: switching TLS on
+/// by the options alone switches nothing on (F100). None where all is as the options say.
+pub fn other_scheme(o: &Observation, p: &Policy) -> Option<String> {
+    let other = |m: &&Member| m.peer_urls.iter().any(|url| url.scheme() != p.peer_scheme);
+    let views = o.probes.iter().filter_map(|probe| probe.client.as_ref()?.as_ref().ok());
+    let confirmed = views.filter_map(|view| view.quorum_list.ok()).flatten().map(|m| (m.id, m));
+    let all: BTreeMap<_, _> = confirmed.chain(listed_members(o)).collect();
+    let listed: Vec<String> = all.into_values().filter(other).map(ToString::to_string).collect();
+    let said = format!(
+        "--etcd-peer-scheme is {}, but the cluster lists {}: their etcds listen as they are listed, whatever the options \
+         say. For one member after another: `etcdctl member update ID --peer-urls=URL`, then restart its node",
+        p.peer_scheme,
+        listed.join(", "),
+    );
+    (p.role == Role::Member && !listed.is_empty()).then_some(said)
 }
 
 /// Sound: one cluster with a quorum, every instance of the group a voter, no member without a living instance, and the

@@ -25,7 +25,7 @@ use crate::model::{
 };
 use crate::observe::{Freshness, Observer, Own, OwnEtcd, Places};
 use crate::reason::Exit;
-use crate::report::tag_fault;
+use crate::report::{other_scheme, tag_fault};
 use crate::tls::{self, Tls};
 use crate::write;
 
@@ -165,6 +165,9 @@ pub async fn run(setup: &Setup) -> Exit {
     if setup.peer_tls.as_ref().is_some_and(|tls| tls.server.is_none()) && !setup.options.proxy_mode {
         warn!("without --peer-cert-file no other founder can ask this node, proceeding anyway");
     }
+    if let Some(why) = setup.options.too_short_a_deadline() {
+        warn!("{why}, proceeding anyway");
+    }
     let mut run = Run::new(setup);
     loop {
         let Some((observation, decision)) = run.look().await else { return run.give_up() };
@@ -241,7 +244,8 @@ impl<'a> Run<'a> {
 
     /// One pass; None when the deadline cuts it short or has passed.
     async fn look(&mut self) -> Option<(Observation, Decision)> {
-        let deadline = self.setup.options.deadline.0.map(|deadline| self.started + deadline);
+        // One that the clock cannot hold is none.
+        let deadline = self.setup.options.deadline.0.and_then(|deadline| self.started.checked_add(deadline));
         // A pass on AWS's last reply may have nothing to wait for, and a timeout cuts only what waits.
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return None;
@@ -374,6 +378,9 @@ impl<'a> Run<'a> {
     async fn start(&mut self, observation: &Observation, start: &Start) -> Next {
         if let (OwnData::Log { .. }, Some(fault)) = (&observation.own_data, tag_fault(observation)) {
             warn!("{fault}: {UNTAGGED}; proceeding anyway");
+        }
+        if let Some(why) = other_scheme(observation, &self.policy) {
+            warn!("{why}; proceeding anyway");
         }
         self.wait_for_turn(start).await;
         let variables = environment::of_member(start, &self.setup.options);

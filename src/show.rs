@@ -11,7 +11,7 @@ use crate::environment;
 use crate::model::{Action, Blind, BlindKind, CLUSTER_TAG, FOUNDING_TAG, Observation, Seen};
 use crate::observe::{Freshness, Own};
 use crate::reason::Exit;
-use crate::report::{Report, STATUS_COLUMNS, calls, report, status as rows};
+use crate::report::{Report, STATUS_COLUMNS, calls, other_scheme, report, status as rows};
 use crate::run::{Record, Setup};
 use crate::{record, write};
 
@@ -47,6 +47,9 @@ pub async fn dry_run(setup: &Setup, output: Output) -> Exit {
     print(&shown, output);
     if let Err(why) = setup.check_certificates(&observation, &decision) {
         warn!("{why}: the main job would not join with it");
+    }
+    if let Some(why) = other_scheme(&observation, &policy) {
+        warn!("{why}");
     }
     Exit::Done
 }
@@ -92,6 +95,9 @@ pub async fn status(setup: &Setup, output: Output) -> Exit {
             }
             println!("{line}");
         }
+    }
+    if let Some(why) = other_scheme(&observation, &setup.options.policy()) {
+        warn!("{why}");
     }
     if sound.is_ok() { Exit::Done } else { Exit::NotNow }
 }

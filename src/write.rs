@@ -12,6 +12,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::model::is_bare;
+
 /// More than any environment file, and more than the slack of a file system that is full in all but name.
 const PROBE_BYTES: usize = 16 * 1024;
 
@@ -124,10 +126,7 @@ fn check_key(key: &str) -> Result<(), Unrenderable> {
 }
 
 fn check_value(key: &str, value: &str) -> Result<(), Unrenderable> {
-    // systemd takes quotes and backslashes away and ends a bare value's trailing spaces, docker keeps
-    // all of them (systemd.exec(5), EnvironmentFile=; E10).
-    let unsafe_for_some = |c: &char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '\\');
-    match value.chars().find(unsafe_for_some) {
+    match value.chars().find(|c| !is_bare(*c)) {
         Some(character) => Err(Unrenderable::Value { key: key.to_owned(), character }),
         None => Ok(()),
     }

@@ -63,6 +63,85 @@ async fn f78_a_config_file_that_hides_the_environment_is_refused() {
     refuses(&node, &[], 64, &["ETCD_CONFIG_FILE=/etc/etcd.yaml", "unset it"]).await;
 }
 
+#[tokio::test]
+async fn b23_f101_a_misspelt_variable_is_a_usage_error_that_names_the_nearest_option() {
+    let cases = [
+        ("INITIAL_CLUSTER", "never", "--initial-cluster-policy"),
+        ("FOUNDNG", "unanimous", "--founding"),
+        ("XYZZY", "1", "see --help"),
+    ];
+    for (name, value, meant) in cases {
+        let mut rig = rig();
+        rig.group(GROUP, 1);
+        rig.setup.agent_environment.insert(format!("ETCD_BOOTSTRAP_{name}"), value.into());
+        let node = rig.launch(Some(GROUP)).unwrap();
+        refuses(&node, &[], 64, &[&format!("there is no variable ETCD_BOOTSTRAP_{name}"), meant]).await;
+        assert!(rig.aws.calls().is_empty(), "nothing was asked");
+    }
+}
+
+#[tokio::test]
+async fn b23_f101_an_empty_variable_is_none_for_every_option() {
+    let mut rig = rig();
+    rig.group(GROUP, 1);
+    let empty = cli::variables().into_iter().map(|variable| (variable, String::new()));
+    rig.setup.agent_environment.extend(empty);
+    for name in ["ETCD_BOOTSTRAP_XYZZY", "ETCD_CONFIG_FILE", "ETCD_DISCOVERY"] {
+        rig.setup.agent_environment.insert(name.into(), String::new());
+    }
+    let node = rig.launch(Some(GROUP)).unwrap();
+    let run = node.agent("run", &[]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(!run.stderr.contains("ETCD_DISCOVERY"), "an empty variable is not warned of: {}", run.stderr);
+}
+
+#[tokio::test]
+async fn b23_f101_both_spellings_of_a_scheme_are_variables() {
+    for (client, peer) in [("ETCD_CLIENT_SCHEME", "ETCD_PEER_SCHEMA"), ("ETCD_CLIENT_SCHEMA", "ETCD_PEER_SCHEME")] {
+        let mut rig = discovery_rig("");
+        for variable in [client, peer] {
+            rig.setup.agent_environment.insert(format!("ETCD_BOOTSTRAP_{variable}"), "http".into());
+        }
+        rig.group(GROUP, 1);
+        let node = rig.launch(Some(GROUP)).unwrap();
+        let file = node.dir().join("written");
+        let run = exactly(&node, &format!("-environment-file={}", file.display())).await;
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let written = fs::read_to_string(&file).unwrap();
+        assert!(written.contains("=http://") && !written.contains("https://"), "{client}, {peer}: {written}");
+    }
+}
+
+#[tokio::test]
+async fn b27_a_deadline_that_no_clock_can_hold_is_none() {
+    let (_rig, node) = with_data().await;
+    starts(&node, &["--deadline=500000000000y", "--founding-grace=500000000000y"]).await;
+    for command in ["status", "ready"] {
+        let run = node.agent(command, &["--deadline=500000000000y", "--dry-run"]).await.unwrap();
+        assert!(!run.stderr.contains("panicked"), "{command}: {}", run.stderr);
+    }
+}
+
+#[tokio::test]
+async fn b32_a_deadline_that_no_majority_can_wait_for_is_warned_of() {
+    let (_rig, node) = with_data().await;
+    let warns = async |more: &[&str]| starts(&node, more).await.stderr.contains("is not longer than --founding-grace=");
+    assert!(warns(&["--deadline=60s"]).await);
+    assert!(!warns(&["--deadline=61s"]).await);
+    assert!(!warns(&["--deadline=infinity"]).await);
+    assert!(!warns(&["--deadline=20s", "--founding-grace=10s"]).await);
+    assert!(!warns(&["--deadline=60s", "--founding=unanimous"]).await);
+}
+
+#[tokio::test]
+async fn b18_f99_paths_that_the_file_cannot_hold_are_usage_errors() {
+    let (rig, node) = alone();
+    for option in ["data-dir", "wal-dir", "trusted-ca-file", "peer-trusted-ca-file"] {
+        refuses(&node, &[&format!("--{option}=/var/lib/my etcd")], 64, &[&format!("--{option}"), "' '"]).await;
+    }
+    assert!(rig.aws.calls().is_empty(), "nothing was asked");
+}
+
 // ---------------------------------------------------------------- metadata
 
 #[tokio::test]
@@ -717,15 +796,26 @@ async fn the_members_command_line_of_etcd_discovery_works_unchanged() {
     let written = fs::read_to_string(&file).unwrap();
     let founding = written.split_once(&format!("{arn}/")).unwrap_or_else(|| panic!("{written}")).1;
     let founding = &founding[..16];
+    let data = rig.directory.path().join("etcd").display().to_string();
     let expected = format!(
         "ETCD_ADVERTISE_CLIENT_URLS=https://{host}:2379\n\
+         ETCD_CONFIG_FILE=\n\
+         ETCD_DATA_DIR={data}\n\
+         ETCD_DISCOVERY=\n\
+         ETCD_DISCOVERY_ENDPOINTS=\n\
+         ETCD_DISCOVERY_SRV=\n\
+         ETCD_DISCOVERY_SRV_NAME=\n\
+         ETCD_DISCOVERY_TOKEN=\n\
+         ETCD_FORCE_NEW_CLUSTER=\n\
          ETCD_INITIAL_ADVERTISE_PEER_URLS=https://{host}:2380\n\
          ETCD_INITIAL_CLUSTER={id}=https://{host}:2380\n\
          ETCD_INITIAL_CLUSTER_STATE=new\n\
          ETCD_INITIAL_CLUSTER_TOKEN={arn}/{founding}\n\
          ETCD_LISTEN_CLIENT_URLS=https://{ip}:2379\n\
          ETCD_LISTEN_PEER_URLS=https://{ip}:2380\n\
-         ETCD_NAME={id}\n"
+         ETCD_NAME={id}\n\
+         ETCD_PROXY=\n\
+         ETCD_WAL_DIR=\n"
     );
     assert_eq!(written, expected);
     assert_eq!(run.stdout, "");
@@ -784,7 +874,7 @@ async fn f29_private_addresses_alone_switch_and_so_does_no_to_hostnames() {
 }
 
 #[tokio::test]
-async fn f58_variables_that_newer_etcds_ignore_are_warned_of_and_never_written() {
+async fn f58_variables_that_newer_etcds_ignore_are_warned_of_and_written_empty() {
     let mut rig = rig();
     rig.group(GROUP, 1);
     for name in ["ETCD_PROXY", "ETCD_DISCOVERY"] {
@@ -797,7 +887,7 @@ async fn f58_variables_that_newer_etcds_ignore_are_warned_of_and_never_written()
         assert!(run.stderr.lines().any(|l| l.starts_with('W') && l.contains(name)), "{name}: {}", run.stderr);
     }
     let written = node.environment().unwrap().unwrap();
-    assert!(!written.contains_key("ETCD_PROXY") && !written.contains_key("ETCD_DISCOVERY"), "{written:?}");
+    assert_eq!([&written["ETCD_PROXY"], &written["ETCD_DISCOVERY"]], ["", ""], "{written:?}");
 }
 
 // ---------------------------------------------------------------- which etcd will start

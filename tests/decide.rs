@@ -15,6 +15,8 @@ use etcd_bootstrap::model::{
     PeerView, Policy, Probe, Proof, Reason, Record, Role, Scheme, Seen, Start, Statement, render_initial_cluster,
 };
 use etcd_bootstrap::reason::Exit;
+use etcd_bootstrap::report::other_scheme;
+use etcd_bootstrap::write;
 
 const OURS: ClusterId = ClusterId(0xc1);
 const OTHER: ClusterId = ClusterId(0xc2);
@@ -1316,6 +1318,17 @@ fn f17_nameless_members_get_names_of_their_own() {
 }
 
 #[test]
+fn b13_f98_names_that_no_file_can_hold_are_replaced() {
+    for name in ["bob's", "bob\"s", "bob`s", "bob\\s", "bob s", "bob\u{a0}s", "bo\u{7}b", "böb", "a,b", "a=b"] {
+        let start = resumed(&[added(1), named(name, voter(2)), voter(3)]);
+        let text = render_initial_cluster(&start.initial_cluster);
+        assert!(text.contains(&format!("member-{}={}", MemberId(2), peer(2))), "{name}: {text}");
+        let variables = [("ETCD_INITIAL_CLUSTER".to_owned(), text)].into();
+        write::render(&variables).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
+#[test]
 fn f18_learners_and_unstarted_members_are_listed() {
     let start = resumed(&[added(1), voter(2), voter(3), learner(4), unstarted(5)]);
     let urls: BTreeSet<MemberUrl> = start.initial_cluster.into_iter().map(|(_, url)| url).collect();
@@ -1369,6 +1382,23 @@ fn f51_own_data_starts_though_aws_is_down_and_nobody_answers() {
         scene.starts(Existing, Reason::OwnDataNobodyObjects);
         scene.cloud_down().starts(Existing, Reason::OwnDataNobodyObjects);
     }
+}
+
+#[test]
+fn b21_f100_a_listed_scheme_that_is_not_the_configured_one_is_followed_and_told() {
+    let list = [voter(1), voter(2), voter(3)];
+    let mut scene = Scene::group(3).data(log(1, true)).serving(&list, 2..=3);
+    assert_eq!(other_scheme(&scene.o, &scene.p), None);
+    // A peer port without TLS cannot be asked by an agent that has it, the client port can.
+    scene.p.peer_scheme = Scheme::Https;
+    for probe in &mut scene.o.probes {
+        probe.peer = PeerAnswer::Absent(Absence::Tls("no handshake".into()));
+    }
+    let start = scene.starts(Existing, Reason::OwnDataNobodyObjects);
+    assert_eq!((start.peer_url, start.initial_cluster.len()), (peer(1), 3));
+    let told = other_scheme(&scene.o, &scene.p).expect("it is told");
+    assert!(told.contains("--etcd-peer-scheme is https") && told.contains(&voter(1).to_string()), "{told}");
+    assert_eq!(other_scheme(&scene.o, &Policy { role: Role::Consumer, ..scene.p }), None);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 use serde_json::json;
 
-use etcd_bootstrap::cli::Cli;
+use etcd_bootstrap::cli::{self, Cli};
 use etcd_bootstrap::model::{CLUSTER_TAG, EtcdVersion, Reason};
 use etcd_bootstrap::reason::Exit;
 
@@ -45,8 +45,7 @@ fn every_option_and_variable_that_is_named_exists() {
         options.extend(argument.get_long_and_visible_aliases().into_iter().flatten().map(|l| format!("--{l}")));
         options.extend(argument.get_all_aliases().into_iter().flatten().map(|alias| format!("--{alias}")));
     }
-    let variables: BTreeSet<String> =
-        command.get_arguments().filter_map(|a| Some(a.get_env()?.to_string_lossy().into_owned())).collect();
+    let variables: BTreeSet<String> = cli::variables().into_iter().collect();
     for (path, text) in told() {
         for name in tokens(&text, "ETCD_BOOTSTRAP_").iter().filter(|name| *name != "ETCD_BOOTSTRAP_") {
             assert!(variables.contains(name), "{path}: there is no variable {name}");
@@ -60,6 +59,22 @@ fn every_option_and_variable_that_is_named_exists() {
                 let glog = GLOG.contains(&name.as_str());
                 assert!(glog || options.contains(&name), "{path}: there is no option {word}");
             }
+        }
+    }
+}
+
+#[test]
+fn b23_f101_every_spelling_of_an_option_is_a_variable_too() {
+    let variables = cli::variables();
+    for option in Cli::command().get_arguments().filter(|option| option.get_env().is_some()) {
+        for spelling in option
+            .get_long_and_visible_aliases()
+            .into_iter()
+            .flatten()
+            .chain(option.get_all_aliases().into_iter().flatten())
+        {
+            let variable = format!("ETCD_BOOTSTRAP_{}", spelling.to_uppercase().replace('-', "_"));
+            assert!(variables.contains(&variable), "--{spelling} is no variable {variable}");
         }
     }
 }

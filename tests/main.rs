@@ -20,6 +20,8 @@ mod chaos;
 mod catalogue;
 // What goes wrong at a bad moment, on real etcd.
 mod failures;
+// The file and the data directory, on real etcd.
+mod files;
 // etcds of several versions in one group.
 mod versions;
 // What it asks of others in an outage, and what a neighbour can do to it.
