@@ -1061,8 +1061,11 @@ pub fn remember(o: &Observation, p: &Policy) -> Before {
     let listed = listed_members(o);
     let gone = listed.values().filter(|m| looks_gone(o, p, m));
     let suspects = gone.filter_map(|m| Some((m.id, standing_suspicion(o, m)?))).collect();
+    // A consumer asks no peer port, and knows what a quorum confirms only.
+    let confirmed = client_views(o).filter_map(|(_, view)| view.quorum_list.ok()).flatten();
+    let members = listed.values().copied().chain(confirmed);
     let mut member_instances: BTreeSet<InstanceId> =
-        listed.values().filter_map(|m| InstanceId::from_member_name(&m.name)).collect();
+        members.filter_map(|m| InstanceId::from_member_name(&m.name)).collect();
     let tag = o.group.ok().and_then(tagged);
     let mut founding: Vec<InstanceId> = tag.into_iter().flat_map(|t| t.founders).map(|(id, _)| id).collect();
     founding.extend(own_founders(o));
@@ -1166,10 +1169,11 @@ fn follow(o: &Observation) -> Decision {
     let mut found = lists.iter();
     match (found.next(), found.next()) {
         (Some((one, _)), Some((other, _))) => refuse(Reason::TwoClusters { one: *one, other: *other }),
-        (Some((_, list)), None) if endpoints(o, list).is_empty() => wait(nobody_serves(o)),
-        (Some((cluster, list)), None) => Decision {
-            action: Action::Follow { endpoints: endpoints(o, list) },
-            reason: Reason::Endpoints { cluster: *cluster },
+        (Some((cluster, list)), None) => match endpoints(o, list) {
+            Ok(endpoints) => {
+                Decision { action: Action::Follow { endpoints }, reason: Reason::Endpoints { cluster: *cluster } }
+            }
+            Err(reason) => wait(reason),
         },
         (None, _) => wait(nobody_serves(o)),
     }
@@ -1186,19 +1190,30 @@ fn nobody_serves(o: &Observation) -> Reason {
     }
 }
 
-/// The published voters' client URLs, less those of instances that are gone: a consumer must not wait for the next
-/// member to prune them.
-fn endpoints(o: &Observation, list: &[Member]) -> Vec<MemberUrl> {
-    let living = list.iter().filter(|m| !m.learner && !has_left(o, m));
-    let urls: BTreeSet<&MemberUrl> = living.flat_map(|m| &m.client_urls).collect();
-    urls.into_iter().cloned().collect()
+/// The published voters' client URLs, less those of instances that EC2 calls gone: a consumer must not wait for the
+/// next member to prune them. That a reply lacks an instance is no word on it, so EC2 is asked for each by its id, and
+/// what it says of most of them at once is not believed: they have just confirmed the list (F107).
+fn endpoints(o: &Observation, list: &[Member]) -> Result<Vec<MemberUrl>, Reason> {
+    let voters: Vec<&Member> = list.iter().filter(|m| !m.learner && m.published()).collect();
+    if voters.is_empty() {
+        return Err(nobody_serves(o));
+    }
+    let asked = |id: &InstanceId| o.ec2.ok().is_some_and(|ec2| ec2.asked.contains(id));
+    let mut names = voters.iter().filter_map(|m| InstanceId::from_member_name(&m.name));
+    if let Some(unasked) = names.find(|id| !asked(id)) {
+        return Err(Reason::SecondRead { what: format!("whether {unasked} is gone") });
+    }
+    let living: Vec<&Member> = voters.iter().copied().filter(|m| !is_gone(o, m)).collect();
+    if living.len() < quorum(voters.len()) {
+        return Err(Reason::TooFewEndpoints { living: living.len(), voters: voters.len() });
+    }
+    let urls: BTreeSet<&MemberUrl> = living.iter().flat_map(|m| &m.client_urls).collect();
+    Ok(urls.into_iter().cloned().collect())
 }
 
-fn has_left(o: &Observation, m: &Member) -> bool {
-    let Some(id) = InstanceId::from_member_name(&m.name) else { return false };
-    let in_group = o.group.ok().is_some_and(|group| group.instances.contains_key(&id));
-    let state = o.ec2.ok().and_then(|ec2| ec2.found.get(&id)).map(|i| i.state.as_str());
-    !in_group || matches!(state, Some("shutting-down" | "terminated"))
+fn is_gone(o: &Observation, m: &Member) -> bool {
+    let found = InstanceId::from_member_name(&m.name).and_then(|id| o.ec2.ok()?.found.get(&id));
+    found.is_some_and(|instance| matches!(instance.state.as_str(), "shutting-down" | "terminated"))
 }
 
 // ---------------------------------------------------------------- reading an observation

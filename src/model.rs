@@ -850,6 +850,7 @@ pub enum Reason {
     VersionUnsettled { cluster: String, lowest: String },
     OwnerUnknown { member: String, why: String },
     NoMemberAnswers { asked: usize },
+    TooFewEndpoints { living: usize, voters: usize },
     // Refusing
     WarmPool { state: String },
     Leaving { state: String },

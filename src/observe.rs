@@ -257,9 +257,9 @@ impl Observer {
             Err(blind) => return (Seen::No(blind.clone()), Seen::No(blind)),
         };
         let mut ids: BTreeSet<InstanceId> = group.instances.keys().cloned().collect();
+        ids.extend(before.iter().flat_map(|b| b.member_instances.iter().cloned()));
         if self.places.policy.role == Role::Member {
             ids.extend(self.identity.as_ref().map(|me| me.instance.clone()));
-            ids.extend(before.iter().flat_map(|b| b.member_instances.iter().cloned()));
             // A node with data decides on its first pass: what became of its founders must be asked in that one.
             if let OwnData::Log { founders, .. } = own_data {
                 ids.extend(founders.iter().filter_map(|f| InstanceId::from_member_name(&f.name)));

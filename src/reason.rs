@@ -264,6 +264,10 @@ impl fmt::Display for Reason {
                 write!(f, "this node's address belongs to member {member}: {why}")
             }
             Self::NoMemberAnswers { asked } => write!(f, "none of {asked} instances answers as an etcd with a quorum"),
+            Self::TooFewEndpoints { living, voters } => write!(
+                f,
+                "EC2 calls all but {living} of the cluster's {voters} voters gone, which would leave no quorum"
+            ),
             Self::WarmPool { state } => write!(f, "this instance is for the warm pool ({state}) and joins nothing"),
             Self::Leaving { state } => write!(f, "this instance is {state} in its group and joins nothing"),
             Self::TwoClusters { one, other } => write!(f, "two formed clusters answer: {one} and {other}"),

@@ -285,7 +285,7 @@ impl<'a> Run<'a> {
             }
         }
         match &decision.action {
-            Action::Wait if self.patience_is_over(&decision.reason) || self.timer_looks_again() => {
+            Action::Wait if self.patience_is_over(&decision.reason) || self.timer_looks_again(&decision.reason) => {
                 Next::End(self.give_up())
             }
             Action::Wait => Next::Pause,
@@ -516,9 +516,11 @@ impl<'a> Run<'a> {
     }
 
     /// Whether a consumer leaves the rest to its timer. The metadata, which are its own alone, it waits for.
-    fn timer_looks_again(&self) -> bool {
+    /// A first read that needs a second is not the end: the timer's next run would get no further.
+    fn timer_looks_again(&self, reason: &Reason) -> bool {
         let enough = if self.throttled { 1 } else { LOOKS_OF_A_CONSUMER };
-        self.policy.role == Role::Consumer && self.looks >= enough
+        let second_read = matches!(reason, Reason::SecondRead { .. });
+        self.policy.role == Role::Consumer && self.looks >= enough && !second_read
     }
 
     fn give_up(&self) -> Exit {

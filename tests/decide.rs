@@ -1583,6 +1583,29 @@ fn f82_a_consumer_is_never_given_an_empty_list() {
 }
 
 #[test]
+fn b26_f107_a_consumer_drops_only_whom_ec2_calls_gone() {
+    // In no list of the named group: EC2 is asked before anything is said of them.
+    let list = [voter(2), voter(3), voter(4)];
+    let outside = consumer(Scene::group(2).serving(&list, [2]));
+    outside.waits("second-read");
+    let before = remember(&outside.o, &outside.p);
+    assert!([2, 3, 4].iter().all(|n| before.member_instances.contains(&id(*n))), "{before:?}");
+    for state in ["pending", "running", "stopping", "stopped"] {
+        outside.clone().known(3, state).known(4, state).follows(2..=4);
+    }
+    // A reply that lacks them is no word on them.
+    outside.clone().asked(3).asked(4).follows(2..=4);
+    outside.clone().asked(3).known(4, "terminated").follows(2..=3);
+}
+
+#[test]
+fn b26_f107_a_consumer_never_writes_less_than_a_quorum_of_endpoints() {
+    let list = [voter(2), voter(3), voter(4)];
+    let scene = consumer(Scene::group(4).serving(&list, 2..=4).known(3, "shutting-down").known(4, "shutting-down"));
+    scene.waits(Reason::TooFewEndpoints { living: 1, voters: 3 });
+}
+
+#[test]
 fn f10_a_consumer_refuses_two_clusters() {
     let scene = Scene::cluster(2).member_of(OTHER, 3, &[voter(3)], Seen::Yes(vec![voter(3)]));
     consumer(scene).refuses(Reason::TwoClusters { one: OURS, other: OTHER });
@@ -2303,8 +2326,8 @@ const SOMETIMES: &str = "\
     group-blind ec2-blind not-in-group group-unsettled founder-without-address second-read founders-disagree \
     founders-silent cluster-tagged creation-forbidden forming-without-me nothing-on-record founding-lost founders-agreeing founders-not-back \
     others-founding founding-tag-unreadable record-unusable no-quorum other-joining \
-    learner-not-promoted removal-costs-quorum addition-risks-quorum version-unsettled owner-unknown no-member-answers warm-pool \
-    leaving two-clusters other-clusters-data removed-member address-taken data-unreadable denied \
+    learner-not-promoted removal-costs-quorum addition-risks-quorum version-unsettled owner-unknown no-member-answers \
+    too-few-endpoints warm-pool leaving two-clusters other-clusters-data removed-member address-taken data-unreadable denied \
     not-the-tagged-cluster no-own-address version-skips-a-minor version-too-old";
 
 /// An action by its name, with the two starts told apart.

@@ -289,6 +289,30 @@ fn the_defaults_of_the_command_line_are_the_units_directories() {
 }
 
 #[test]
+fn b35_the_drop_in_for_another_data_directory_has_what_the_unit_has_for_its_own() {
+    let unit = read("systemd/etcd-bootstrap.service");
+    let example = read("README.md").replace("\n      ", "\n");
+    for (directive, own) in [("RequiresMountsFor", "/var/lib/etcd"), ("ReadWritePaths", "-/var/lib/etcd")] {
+        assert_eq!(values(&unit, directive), [own]);
+        assert_eq!(values(&example, directive), ["/data/etcd"], "README.md's drop-in");
+    }
+}
+
+#[test]
+fn b25_the_consumers_proxy_sees_the_certificates_in_its_container() {
+    let config = read("ignition/consumer.bu");
+    let command = config.lines().find(|line| line.contains("docker run")).expect("Flatcar's etcd is an image");
+    assert!(command.contains(" --volume=/etc/ssl/certs:/etc/ssl/certs:ro "), "{command}");
+}
+
+#[test]
+fn b36_a_signal_and_other_partitions_are_documented() {
+    assert!(section("## Exit codes").contains("143"));
+    let iam = section("## IAM");
+    assert!(["arn:aws-us-gov:", "arn:aws-cn:"].iter().all(|partition| iam.contains(partition)));
+}
+
+#[test]
 fn every_path_of_ours_is_in_the_table_of_files_and_the_other_way_round() {
     let documented: BTreeSet<String> = table("## Files").iter().map(|row| words(&row[0]).concat()).collect();
     let ours = ["/opt/bin/", "/etc/etcd-bootstrap/", "/run/etcd-bootstrap/", "/var/lib/etcd", "/etc/ssl/certs/etcd"];

@@ -183,6 +183,29 @@ fn warns(run: &Run, of: &str, advice: &str) -> bool {
     run.stderr.lines().any(|line| line.starts_with('W') && line.contains(of) && line.contains(advice))
 }
 
+// ---------------------------------------------------------------- a consumer's file
+
+#[tokio::test]
+async fn b26_f107_a_member_that_left_the_group_alive_keeps_its_endpoint() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let rig = rig(etcd);
+    let nodes = form(&rig, 3).await;
+    rig.group("consumers", 1);
+    let consumer = rig.launch(Some("consumers")).unwrap();
+    let endpoints = async || {
+        let run = agent(&consumer, &["--proxy-mode=true", "--scaling-group-name", GROUP]).await;
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        consumer.environment().unwrap().unwrap()["ETCD_ENDPOINTS"].split(',').count()
+    };
+    // Detached, or the reply is a part of the truth: Auto Scaling does not tell one from the other.
+    for gone in &nodes[..2] {
+        rig.cloud.change(|world| world.instance_mut(&gone.instance).place = None);
+    }
+    assert_eq!(endpoints().await, 3);
+    rig.terminate(&nodes[0]).await;
+    assert_eq!(endpoints().await, 2, "EC2 calls it gone");
+}
+
 // ---------------------------------------------------------------- what tests are made of
 
 async fn agent(node: &Node, more: &[&str]) -> Run {
