@@ -1,6 +1,7 @@
-//! Weather: real etcds and real agents on the fake cloud, while instances die, are frozen and cut off, AWS fails and
-//! lags, and clients read and write. After each round of faults comes calm, and then within a bound: one cluster id
-//! ever, exactly the group's instances as voters, no acknowledged write lost, every register linearizable.
+//! Weather: real etcds and real agents on the fake cloud, while instances die, are frozen and cut off, get older copies
+//! of their disks, AWS fails and lags or lets nobody tag, and clients read and write. After each round of faults comes
+//! calm, and then within a bound: one cluster id ever, exactly the group's instances as voters, no acknowledged write
+//! lost, every register linearizable.
 //!
 //!     make chaos ROUNDS=200 SEED=7 NODES=5 ETCD=target/etcd/3.6.16/etcd
 //!
@@ -70,8 +71,9 @@ impl Play {
             schedule.faults.iter().for_each(|fault| *tally.faults.entry(*fault).or_default() += 1);
             let faults: Vec<_> = schedule.faults.iter().map(ToString::to_string).collect();
             let (took, calm) = (began.elapsed().as_secs_f64(), calm.as_secs_f64());
+            let notes: String = weather.notes.iter().map(|note| format!("; {note}")).collect();
             println!(
-                "seed {seed} round {round:2}: well after {took:5.1} s, {calm:5.1} s of calm: {}",
+                "seed {seed} round {round:2}: well after {took:5.1} s, {calm:5.1} s of calm: {}{notes}",
                 faults.join(", ")
             );
         }
@@ -150,10 +152,27 @@ fn a_seed_gives_the_schedule_and_a_majority_keeps_its_data() {
         let schedule = Schedule::draw(seed, round, 5);
         assert_eq!(schedule, Schedule::draw(seed, round, 5));
         let mut destroyed: Vec<_> = schedule.steps.iter().filter_map(|(_, step)| step.destroys()).collect();
+        destroyed.extend(schedule.restored.map(|restored| restored.slot));
         destroyed.sort_unstable();
         destroyed.dedup();
         assert!(destroyed.len() <= 2, "{schedule}");
     }
+}
+
+#[test]
+fn a_restored_disk_is_the_only_one_lost_of_three_and_was_copied_before() {
+    let mut ages = BTreeMap::<_, usize>::new();
+    for (seed, round) in (0..500).flat_map(|seed| (1..=4).map(move |round| (seed, round))) {
+        let schedule = Schedule::draw(seed, round, 3);
+        let Some(restored) = schedule.restored else { continue };
+        assert!(schedule.steps.iter().all(|(_, step)| step.destroys().is_none()), "{schedule}");
+        if let Some(before) = round.checked_sub(restored.age).filter(|before| *before > 0) {
+            assert!(Schedule::draw(seed, before, 3).copied.contains(&(round, restored.slot)), "{schedule}");
+        }
+        assert!(round > 1, "{schedule}");
+        *ages.entry(restored.age).or_default() += 1;
+    }
+    assert_eq!(ages.len(), 3, "{ages:?}");
 }
 
 #[test]

@@ -80,11 +80,15 @@ pub enum Fault {
     AwsStale,
     MetadataUnwell,
     ClockSet,
+    /// Its disk is an older copy of itself.
+    DiskRestored,
+    /// The role of the group's instances has no `CreateOrUpdateTags`, in the calm too.
+    MayNotTag,
 }
 
 impl Fault {
-    /// With how often each is drawn, compared to the others.
-    const ODDS: [(Self, u32); 17] = [
+    /// With how often each is drawn, compared to the others; [`may_tag`] draws the one that is not here.
+    const ODDS: [(Self, u32); 18] = [
         (Self::Replaced, 12),
         (Self::ReplacedOnSameAddress, 6),
         // Rare, because it may leave a member that is removed only after a minute of silence.
@@ -103,6 +107,7 @@ impl Fault {
         (Self::AwsStale, 6),
         (Self::MetadataUnwell, 3),
         (Self::ClockSet, 4),
+        (Self::DiskRestored, 8),
     ];
 
     fn draw(rng: &mut Rng) -> Self {
@@ -117,9 +122,10 @@ impl Fault {
         Self::Killed
     }
 
-    /// Whether a voter's data is gone for good.
+    /// Whether a voter's data is gone for good. A restored disk counts: a person may have to wipe it.
     fn destroys(self) -> bool {
-        matches!(self, Self::Replaced | Self::ReplacedOnSameAddress | Self::ReplacedTwice | Self::DiskLost)
+        let replaced = matches!(self, Self::Replaced | Self::ReplacedOnSameAddress | Self::ReplacedTwice);
+        replaced || matches!(self, Self::DiskLost | Self::DiskRestored)
     }
 }
 
@@ -143,24 +149,66 @@ impl fmt::Display for Fault {
             Self::AwsStale => "AWS stale",
             Self::MetadataUnwell => "metadata unwell",
             Self::ClockSet => "clock set",
+            Self::DiskRestored => "disk restored",
+            Self::MayNotTag => "may not tag",
         })
     }
 }
 
+/// The disk that a round begins with restoring.
+///
+/// What is promised in spite of it: raft counts on each voter to keep what it has acknowledged and whom it has voted
+/// for, and this one forgets both. A write that it and the leader alone had is lost with no other disk lost, if it then
+/// elects the third node. So while it is off, before the copy is put in place, every other voter must have answered a
+/// linearizable read of a write that is younger than whatever it acknowledged: see `Weather::others_have_all`. Then
+/// all others have each entry that it has helped to commit, or that a leader may still count it for, and are in a term
+/// not below any that it has voted in. From there on it is a voter that was cut off since the copy, which is honest: it
+/// wins no election, has no second vote that counts, and may follow, panic on what it has forgotten, or be wiped.
+///
+/// It takes one of the disks that a round may lose, since a person may wipe it in the calm: of three nodes no other
+/// disk is lost with it, of five one other is. The three others that are intact have everything from before it, and each
+/// quorum of five, and of the four and three that a removal leaves, has one of them. Two restored disks of three would
+/// be a quorum that forgot: that is no weather, that is data loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Restored {
+    pub slot: Slot,
+    /// The copy is made in the calm of so many rounds before.
+    pub age: usize,
+}
+
+/// A copy is at most so many rounds old.
+const OLDEST_COPY: usize = 3;
+
 /// The faults of one round and their steps in the order of their times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
+    pub round: usize,
     pub faults: Vec<Fault>,
+    /// What comes before the steps.
+    pub restored: Option<Restored>,
     pub steps: Vec<(Duration, Step)>,
+    /// Whose disk is copied once all is well, and for which later round.
+    pub copied: Vec<(usize, Slot)>,
 }
 
 impl Schedule {
     /// Draws the weather of a round for a cluster of so many nodes. The same seed gives the same weather.
     pub fn draw(seed: u64, round: usize, nodes: usize) -> Self {
-        let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ round as u64);
+        let later = |age: usize| {
+            let restored = Self::draw_alone(seed, round + age, nodes).restored;
+            restored.filter(|restored| restored.age == age).map(|restored| (round + age, restored.slot))
+        };
+        Self { copied: (1..=OLDEST_COPY).filter_map(later).collect(), ..Self::draw_alone(seed, round, nodes) }
+    }
+
+    /// Without what it has to prepare for later rounds.
+    fn draw_alone(seed: u64, round: usize, nodes: usize) -> Self {
+        let mut rng = rng(seed, round);
         let mut draw = Draw {
+            round,
             steps: Vec::new(),
-            faults: Vec::new(),
+            faults: if may_tag(seed, round) { Vec::new() } else { vec![Fault::MayNotTag] },
+            restored: None,
             intact: (0..nodes).collect(),
             joining: rng.usize(..nodes),
             nodes,
@@ -175,19 +223,32 @@ impl Schedule {
             }
         }
         draw.steps.sort_by_key(|(at, _)| *at);
-        Self { faults: draw.faults, steps: draw.steps }
+        Self { round, faults: draw.faults, restored: draw.restored, steps: draw.steps, copied: Vec::new() }
+    }
+
+    /// Whether the group's role may tag in this round.
+    pub fn may_tag(&self) -> bool {
+        !self.faults.contains(&Fault::MayNotTag)
     }
 }
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.may_tag() {
+            f.write_str("may not tag, ")?;
+        }
+        if let Some(restored) = self.restored {
+            write!(f, "first {restored:?}, ")?;
+        }
         let steps = self.steps.iter().map(|(at, step)| format!("{:.2} s {step:?}", at.as_secs_f64()));
         f.write_str(&steps.collect::<Vec<_>>().join(", "))
     }
 }
 
 struct Draw {
+    round: usize,
     faults: Vec<Fault>,
+    restored: Option<Restored>,
     steps: Vec<(Duration, Step)>,
     /// Those whose data is not destroyed in this round.
     intact: Vec<Slot>,
@@ -200,10 +261,16 @@ impl Draw {
     /// Adds a fault, unless too much data would be lost: a majority of the voters keeps its own, always.
     fn add(&mut self, fault: Fault, rng: &mut Rng) {
         let destroyed = self.nodes - self.intact.len();
-        if !fault.destroys() || destroyed < (self.nodes - 1) / 2 {
+        let enough = !fault.destroys() || destroyed < (self.nodes - 1) / 2;
+        if enough && (fault != Fault::DiskRestored || self.may_restore()) {
             self.fault(fault, rng);
             self.faults.push(fault);
         }
+    }
+
+    /// The first round has no copy, and no cluster yet that could have everything without the restored one.
+    fn may_restore(&self) -> bool {
+        self.round > 1 && self.restored.is_none()
     }
 
     fn fault(&mut self, fault: Fault, rng: &mut Rng) {
@@ -274,6 +341,10 @@ impl Draw {
                 let seconds = rng.i32(-day..=day);
                 self.steps.extend((0..self.nodes).map(|slot| (later, Step::SetClock(slot, seconds))));
             }
+            Fault::DiskRestored => {
+                self.restored = Some(Restored { slot: self.take(), age: rng.usize(1..=OLDEST_COPY) });
+            }
+            Fault::MayNotTag => {}
         }
     }
 
@@ -298,6 +369,24 @@ impl Draw {
             self.steps.extend(others.map(|to| (at, Step::Cut(from, to))).collect::<Vec<_>>());
             self.steps.push((until, Step::Mend(from)));
         }
+    }
+}
+
+fn rng(seed: u64, round: usize) -> Rng {
+    Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ round as u64)
+}
+
+/// A quarter of the groups may never tag; of the others some may only up to a round, or from one on, as when a person
+/// changes the role.
+fn may_tag(seed: u64, round: usize) -> bool {
+    // No round has this number.
+    let mut rng = rng(seed, 0);
+    let turn = rng.usize(2..=super::LIFE);
+    match rng.u8(..8) {
+        0 | 1 => false,
+        2 => round < turn,
+        3 => round >= turn,
+        _ => true,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The doing: one cluster, its clients, and the steps of a schedule; then calm, and what must hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::support::aws::{Action, Fault, Often};
@@ -10,17 +11,20 @@ use crate::support::child::Signal;
 use crate::support::etcd;
 use crate::support::imds;
 use crate::support::lock;
-use crate::support::node::{Node, Programs};
+use crate::support::node::{Event, Node, Programs};
 use crate::support::rig::{Rig, addresses};
 
 use super::clients::Clients;
-use super::schedule::{Cloud, Schedule, Slot, Step};
+use super::schedule::{Cloud, Restored, Schedule, Slot, Step};
 
 const GROUP: &str = "etcd-chaos";
 
 /// Within this time of calm all must be well. A node that died between its add and its start is removed after 60 s of
 /// silence, and an etcd that hangs is given up after its start timeout; the rest is a few elections.
 const CALM: Duration = Duration::from_secs(150);
+
+/// With one node off and nothing else amiss all others have everything after an election and a read.
+const CATCHING_UP: Duration = Duration::from_secs(30);
 
 /// One cluster in the weather.
 pub struct Weather {
@@ -29,6 +33,11 @@ pub struct Weather {
     /// Where each slot's last instance was.
     last_address: Vec<Ipv4Addr>,
     cluster_ids: BTreeSet<String>,
+    may_tag: bool,
+    /// For the round that restores it: whose disk was copied.
+    copies: BTreeMap<usize, String>,
+    /// What the log says of this round beyond its faults.
+    pub notes: Vec<String>,
     clients: Clients,
     // Dropped last: the nodes' files and addresses are its.
     rig: Rig,
@@ -62,6 +71,9 @@ impl Weather {
             last_address: addresses(&launched),
             slots: launched.into_iter().map(Some).collect(),
             cluster_ids: BTreeSet::new(),
+            may_tag: true,
+            copies: BTreeMap::new(),
+            notes: Vec::new(),
             clients: Clients::start(&rig.judge),
             rig,
         };
@@ -75,6 +87,12 @@ impl Weather {
     /// # Errors
     /// What does not hold.
     pub async fn round(&mut self, schedule: &Schedule) -> Result<Duration, String> {
+        self.notes.clear();
+        self.may_tag = schedule.may_tag();
+        self.heal_cloud();
+        if let Some(restored) = schedule.restored {
+            self.restore(schedule.round, restored).await.map_err(|error| format!("{restored:?}: {error}"))?;
+        }
         let began = Instant::now();
         for (at, step) in &schedule.steps {
             tokio::time::sleep(at.saturating_sub(began.elapsed())).await;
@@ -82,10 +100,63 @@ impl Weather {
         }
         self.calm().map_err(|error| format!("calm: {error}"))?;
         let calm = Instant::now();
-        self.until_well().await?;
+        self.until_well_with_help(schedule.restored).await?;
         let well = calm.elapsed();
         self.check().await?;
+        for &(round, slot) in &schedule.copied {
+            self.copy(round, slot).await.map_err(|error| format!("copy the disk of slot {slot}: {error}"))?;
+        }
         Ok(well)
+    }
+
+    /// Copies a disk, with its node off, and waits until all is well again.
+    async fn copy(&mut self, round: usize, slot: Slot) -> Result<(), String> {
+        let node = self.node(slot)?;
+        node.cut_power().await;
+        node.copy_disk(&self.copy_dir(round)).map_err(|error| error.to_string())?;
+        node.boot();
+        let instance = node.instance.clone();
+        self.copies.insert(round, instance);
+        self.until_well().await
+    }
+
+    /// Puts an older copy of its own disk in the place of a node's disk; [`Restored`] says why nothing may be lost.
+    async fn restore(&mut self, round: usize, Restored { slot, age }: Restored) -> Result<(), String> {
+        let copied =
+            self.copies.remove(&round).is_some_and(|instance| Ok(&instance) == self.node(slot).map(|n| &n.instance));
+        let when = if copied { format!("after round {}", round - age) } else { "just now".to_owned() };
+        if !copied {
+            self.copy(round, slot).await?;
+            self.copies.remove(&round);
+        }
+        self.notes.push(format!("slot {slot} restored, copied {when}"));
+        let node = self.node(slot)?;
+        node.cut_power().await;
+        etcd::until(CATCHING_UP, async || self.others_have_all(slot).await.map_err(|error| error.to_string())).await?;
+        let dir = self.copy_dir(round);
+        let restored = node.restore_disk(&dir).and_then(|()| std::fs::remove_dir_all(dir));
+        restored.map_err(|error| error.to_string())?;
+        node.boot();
+        Ok(())
+    }
+
+    /// A write is the last of all entries, and a linearizable read is answered only with all before it.
+    async fn others_have_all(&self, off: Slot) -> Result<(), etcd_client::Error> {
+        let others = self.slots.iter().enumerate().filter(|(slot, _)| *slot != off);
+        let others = addresses(others.filter_map(|(_, node)| node.as_ref()));
+        self.rig.judge.client(&others[..1]).await?.put("restored", "", None).await?;
+        for node in others {
+            self.rig.judge.client(&[node]).await?.get("restored", None).await?;
+        }
+        Ok(())
+    }
+
+    fn node(&self, slot: Slot) -> Result<&Node, String> {
+        self.slots[slot].as_ref().ok_or_else(|| format!("slot {slot} is empty"))
+    }
+
+    fn copy_dir(&self, round: usize) -> PathBuf {
+        self.rig.directory.path().join(format!("copy-for-round-{round}"))
     }
 
     /// How many operations were acknowledged, and how many were not.
@@ -99,6 +170,7 @@ impl Weather {
         // What a failure has cut short is not to be reported as a second one.
         self.rig.aws.forgive();
         let mut story = format!("all logs are in {}\n", self.rig.directory.path().display());
+        self.notes.iter().for_each(|note| story.extend([note, "\n"]));
         for (slot, node) in self.slots.iter().enumerate() {
             let _ = match node {
                 Some(node) => write!(story, "slot {slot}: {}", node.story()),
@@ -218,7 +290,7 @@ impl Weather {
 
     /// Every fault ends, and whatever is off goes on.
     fn calm(&mut self) -> std::io::Result<()> {
-        self.rig.aws.heal();
+        self.heal_cloud();
         for slot in 0..self.slots.len() {
             if self.slots[slot].is_none() {
                 self.launch(slot, self.rig.fresh_address())?;
@@ -231,6 +303,30 @@ impl Weather {
             mend(node)?;
         }
         Ok(())
+    }
+
+    /// AWS is well, and as generous as the role.
+    fn heal_cloud(&self) {
+        self.rig.aws.heal();
+        if !self.may_tag {
+            self.rig.aws.inject(Action::CreateOrUpdateTags, Fault::Deny, Often::Always);
+        }
+    }
+
+    /// As [`Weather::until_well`], with a person who wipes the restored disk once it is shown to be unfit. That is as
+    /// a lost disk, and no more of them than a round may lose.
+    async fn until_well_with_help(&mut self, restored: Option<Restored>) -> Result<(), String> {
+        let Some(Restored { slot, .. }) = restored else { return self.until_well().await };
+        let node = self.node(slot)?;
+        let unfit = tokio::select! {
+            well = self.until_well() => return well,
+            why = unfit(node) => why,
+        };
+        node.cut_power().await;
+        node.wipe_disk().map_err(|error| error.to_string())?;
+        node.boot();
+        self.notes.push(format!("slot {slot} wiped by hand: {unfit}"));
+        self.until_well().await
     }
 
     /// Waits until exactly the group's instances are the voters of one cluster.
@@ -266,6 +362,29 @@ impl Weather {
             return Err(format!("there was more than one cluster: {:?}", self.cluster_ids));
         }
         self.clients.check().await
+    }
+}
+
+/// Waits until the node shows, from now on, that its disk can be that of no member, and says why: etcd panics on a
+/// leader that knows it to have more, again at each restart while that leader leads, or the agent refuses for good.
+async fn unfit(node: &Node) -> String {
+    let began = Instant::now();
+    let last = |log: &str, begin: &str| {
+        node.log(log).lines().rev().find(|line| line.starts_with(begin)).map(ToOwned::to_owned)
+    };
+    loop {
+        let events = node.events();
+        let new = events.iter().filter(|(at, _)| *at > began);
+        let mut why = new.filter_map(|(_, event)| match event {
+            Event::AgentExited { code: 78, .. } => last("agent.log", ""),
+            // Of Go's runtime, after a panic.
+            Event::EtcdExited { code: 2 } => last("etcd.log", "panic: ").filter(|why| why.contains("out of range")),
+            _ => None,
+        });
+        if let Some(why) = why.next_back() {
+            return why;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -245,12 +245,30 @@ impl Node {
     pub fn wipe_disk(&self) -> io::Result<()> {
         assert!(!lock(&self.machine.power).on, "{} is still on", self.instance);
         for dir in [self.data_dir(), self.machine.state_dir()] {
-            match fs::remove_dir_all(&dir) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove_dir(&dir)?;
         }
         fs::create_dir_all(self.machine.state_dir())
+    }
+
+    /// Copies the disk of a machine that is off, as a snapshot of its volume does; replaces what is in `to`.
+    ///
+    /// # Errors
+    /// When the disk cannot be copied.
+    pub fn copy_disk(&self, to: &Path) -> io::Result<()> {
+        assert!(!lock(&self.machine.power).on, "{} is still on", self.instance);
+        remove_dir(to)?;
+        copy_dir(&self.data_dir(), &to.join("data"))?;
+        copy_dir(&self.machine.state_dir(), &to.join("state"))
+    }
+
+    /// Puts a copy by [`Node::copy_disk`] in the place of the disk of a machine that is off.
+    ///
+    /// # Errors
+    /// When the disk cannot be replaced.
+    pub fn restore_disk(&self, from: &Path) -> io::Result<()> {
+        self.wipe_disk()?;
+        copy_dir(&from.join("data"), &self.data_dir())?;
+        copy_dir(&from.join("state"), &self.machine.state_dir())
     }
 
     /// Sends a signal to everything that runs on the machine: freeze it, thaw it, kill its etcd to
@@ -633,6 +651,28 @@ fn parse_environment(text: &str) -> Result<BTreeMap<String, String>, String> {
         Ok((key.to_owned(), value.to_owned()))
     });
     parsed.collect()
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 fn write_file(path: &Path, text: &str) -> io::Result<()> {
