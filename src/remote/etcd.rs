@@ -69,7 +69,7 @@ async fn fetch_quorum_list(mut client: Client) -> Seen<Vec<Member>> {
         Err(_) => unseen(BlindKind::Unreachable, "no quorum answered in time".into()),
         Ok(Err(e)) if is_denied(&e) => unseen(BlindKind::Denied, text(&e)),
         Ok(Err(e)) => unseen(BlindKind::Unreachable, text(&e)),
-        Ok(Ok(reply)) => match reply.members().iter().map(listed).collect() {
+        Ok(Ok(reply)) => match super::peer::member_list(reply.members().iter().map(listed)) {
             Ok(list) => Seen::Yes(list),
             Err(why) => unseen(BlindKind::Malformed, why),
         },

@@ -20,6 +20,10 @@ pub const TIMEOUT: Duration = Duration::from_secs(1);
 /// Far more than any member list needs; a body beyond it is not etcd's.
 const MAX_BODY: usize = 1 << 20;
 
+/// etcd's own advice is seven members (<https://etcd.io/docs/v3.6/faq/>, read 2026-11-26). Each URL of a list is asked, with
+/// this node's certificate: a member that lists thousands must not cost thousands of connections (F111).
+const MAX_URLS: usize = 64;
+
 /// A client for the peer port: nothing of proxies or redirects is meant for peers.
 pub fn client(tls: Option<&Tls>) -> Client {
     Client::builder()
@@ -72,7 +76,7 @@ pub fn parse_members(cluster_id: Option<String>, body: &[u8]) -> Result<(Cluster
     let id = cluster_id.and_then(|id| ClusterId::try_from(id).ok());
     let id = id.ok_or_else(|| not_etcd("no X-Etcd-Cluster-ID header"))?;
     let list: Vec<ListedMember> = parse(body)?;
-    let members: Result<Vec<Member>, String> = list.into_iter().map(ListedMember::member).collect();
+    let members = member_list(list.into_iter().map(ListedMember::member));
     Ok((id, members.map_err(|e| not_etcd(&e))?))
 }
 
@@ -167,6 +171,16 @@ impl ListedMember {
     }
 }
 
+/// A list from the members of either API, unless it is no real cluster's.
+pub(super) fn member_list(members: impl Iterator<Item = Result<Member, String>>) -> Result<Vec<Member>, String> {
+    let list = members.collect::<Result<Vec<Member>, String>>()?;
+    let urls: usize = list.iter().map(|m| m.peer_urls.len()).sum();
+    if urls > MAX_URLS {
+        return Err(format!("it lists {urls} peer URLs, more than {MAX_URLS}"));
+    }
+    Ok(list)
+}
+
 /// A member from the words of either API.
 pub(super) fn member(
     id: u64,
@@ -193,5 +207,18 @@ mod tests {
         let url = MemberUrl::new(Scheme::Http, &"x".repeat(64), 2380);
         let answer = fetch_peer(&client(None), &url, None).await;
         assert!(matches!(answer, PeerAnswer::Absent(Absence::NoName(_))), "{answer:?}");
+    }
+
+    /// Each URL would be asked, with this node's certificate.
+    #[test]
+    fn f111_a_list_of_thousands_is_no_etcds() {
+        let list = |urls: usize| {
+            let urls: Vec<String> = (0..urls).map(|n| format!("http://10.0.{}.{}:2380", n / 256, n % 256)).collect();
+            let body = serde_json::json!([{ "id": 1, "peerURLs": urls }]).to_string();
+            parse_members(Some("c1".into()), body.as_bytes())
+        };
+        assert!(list(MAX_URLS).is_ok());
+        let refused = list(6000).map(|_| ()).map_err(|absence| absence.to_string());
+        assert!(refused.as_ref().is_err_and(|why| why.contains("6000 peer URLs")), "{refused:?}");
     }
 }
