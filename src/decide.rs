@@ -61,7 +61,7 @@ fn member(o: &Observation, p: &Policy) -> Decision {
         OwnData::Unreadable { why } => refuse(Reason::DataUnreadable { why: why.clone() }),
         OwnData::Log { cluster_id, member_id, had_leader, founders } => {
             let mine = OwnLog { cluster: *cluster_id, member: *member_id, had_leader: *had_leader, founders };
-            with_data(o, p, &mine, start)
+            with_data(o, p, me, &mine, start)
         }
         OwnData::NoLog | OwnData::Empty => without_data(o, p, me, start),
     }
@@ -77,7 +77,7 @@ struct OwnLog<'a> {
 }
 
 /// Waits for nobody: a whole cluster may be coming back from a power cut while AWS is down (F51, F52).
-fn with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> Decision {
+fn with_data(o: &Observation, p: &Policy, me: &Identity, mine: &OwnLog<'_>, start: Start) -> Decision {
     let formed = formed_clusters(o);
     let other = formed.keys().find(|id| **id != mine.cluster);
     match (formed.contains_key(&mine.cluster), other) {
@@ -86,7 +86,10 @@ fn with_data(o: &Observation, p: &Policy, mine: &OwnLog<'_>, start: Start) -> De
         }
         (false, Some(other)) => set_aside(Reason::NeverLedOtherFormed { mine: mine.cluster, formed: *other }),
         (false, None) => alone_with_data(o, mine, start),
-        (true, _) => among_own_cluster(&formed[&mine.cluster], p, mine, start),
+        (true, _) => {
+            let cluster = &formed[&mine.cluster];
+            copied(o, p, me, cluster, mine).unwrap_or_else(|| among_own_cluster(cluster, p, mine, start))
+        }
     }
 }
 
@@ -167,6 +170,30 @@ fn among_own_cluster(cluster: &Cluster<'_>, p: &Policy, mine: &OwnLog<'_>, start
         None if !cluster.majority_lacks(mine.member) => restart(start, None, Reason::OwnDataNobodyObjects),
         Some((_, None)) | None if p.rejoin => set_aside(Reason::RejoinAfterRemoval { member: mine.member }),
         Some((_, None)) | None => refuse(Reason::RemovedMember { member: mine.member, cluster: mine.cluster }),
+    }
+}
+
+/// What to do on a disk whose member is another node's: two etcds with one id vote twice and cut each other off (F88).
+/// None where the member is this node's, or was moved here from an instance that is gone.
+fn copied(o: &Observation, p: &Policy, me: &Identity, cluster: &Cluster<'_>, mine: &OwnLog<'_>) -> Option<Decision> {
+    let here = o.ec2.ok().and_then(|ec2| ec2.found.get(&me.instance));
+    let leads_here = |url: &MemberUrl| me.addresses.hold(url) || here.is_some_and(|i| i.has(url));
+    let is_copy = |why: String| {
+        let member = cluster.row(mine.member).map_or_else(|| mine.member.to_string(), ToString::to_string);
+        Some(refuse(Reason::DiskIsACopy { member, why }))
+    };
+    if let Some((url, _)) = cluster.serving().find(|(url, view)| view.member_id == mine.member && !leads_here(url)) {
+        return is_copy(format!("it answers at {url}"));
+    }
+    let row = cluster.row(mine.member).filter(|row| !row.peer_urls.iter().any(leads_here))?;
+    if let Some((holder, instance)) = o.ec2.ok().and_then(|ec2| living_holder(ec2, row, &[&me.instance])) {
+        return is_copy(format!("it has the address of {holder}, which is {}", instance.state));
+    }
+    InstanceId::from_member_name(&row.name).filter(|owner| *owner != me.instance)?;
+    match judge(o, p, row) {
+        Verdict::Me | Verdict::Dead(_) => None,
+        Verdict::Alive(why) | Verdict::Foreign(why) => is_copy(why),
+        Verdict::Unknown(_) => Some(wait(Reason::SecondRead { what: format!("what becomes of member {row}") })),
     }
 }
 
@@ -640,7 +667,7 @@ fn join(o: &Observation, p: &Policy, me: &Identity, cluster: &Cluster<'_>, start
         return refuse(Reason::NotTheTaggedCluster { tag: tag.to_owned(), seen: cluster.id });
     }
     let plan = Plan { o, p, me, cluster, list };
-    match own_row(list, me) {
+    match own_row(list, me, p) {
         Some(row) if plan.has_never_run(row) => plan.resume(row, start),
         Some(row) => plan.reclaim(row),
         None => plan.enter(start),
@@ -710,7 +737,7 @@ impl Plan<'_> {
         let member = row.to_string();
         let owner = InstanceId::from_member_name(&row.name);
         if owner.is_none() || owner.as_ref() == Some(&self.me.instance) {
-            if !silent(self.o, row) {
+            if !silent(self.o, self.p, row) {
                 return refuse(Reason::AddressTaken { member });
             }
             return self.remove(row, Reason::ReplacesOwnLostDisk { member });
@@ -724,7 +751,7 @@ impl Plan<'_> {
 
     fn enter(&self, start: Start) -> Decision {
         if let Some(former) = self.list.iter().find(|m| m.name == self.me.instance.as_str()) {
-            if !silent(self.o, former) {
+            if !silent(self.o, self.p, former) {
                 return refuse(Reason::AddressTaken { member: former.to_string() });
             }
             return self.remove(former, Reason::ProvenDead { member: former.to_string(), proof: Proof::Myself });
@@ -813,7 +840,7 @@ impl Plan<'_> {
         if !member.learner && reachable < needed {
             return wait(Reason::RemovalCostsQuorum { member: member.to_string(), reachable, needed });
         }
-        let Some(via) = self.cluster.spokesman(self.p, member.id) else { return without_quorum(self.cluster) };
+        let Some(via) = self.spokesman(member.id) else { return without_quorum(self.cluster) };
         self.tag().unwrap_or(Decision { action: Action::Remove { member: member.id, via }, reason })
     }
 
@@ -843,10 +870,34 @@ impl Plan<'_> {
         if let Some(aside) = clear_backend(self.o) {
             return aside;
         }
-        let Some(via) = self.cluster.spokesman(self.p, MemberId(0)) else { return without_quorum(self.cluster) };
+        let Some(via) = self.spokesman(MemberId(0)) else { return without_quorum(self.cluster) };
         let caution = own_version(self.o).and_then(|mine| upgrade_trap(mine, self.cluster));
-        let reason = Reason::Joining { cluster: self.cluster.id, members: self.list.len(), as_learner, caution };
+        let joining = Reason::Joining { cluster: self.cluster.id, members: self.list.len(), as_learner, caution };
+        let reason = self.foreign_in_the_way().unwrap_or(joining);
         self.tag().unwrap_or(Decision { action: Action::Add { peer_url: start.peer_url, as_learner, via }, reason })
+    }
+
+    /// What may be the cause of etcd's refusal: its strict check wants every voter that has started (F21), and nobody but a
+    /// person knows what became of one that belongs to no instance (F92).
+    fn foreign_in_the_way(&self) -> Option<Reason> {
+        let silent_voter = |m: &&Member| {
+            !m.learner && silent(self.o, self.p, m) && matches!(judge(self.o, self.p, m), Verdict::Foreign(_))
+        };
+        let member = self.list.iter().filter(|_| self.refusals() > 0).find(silent_voter)?.to_string();
+        Some(Reason::ForeignInTheWay { member })
+    }
+
+    fn refusals(&self) -> u32 {
+        self.o.before.as_ref().map_or(0, |before| before.refusals)
+    }
+
+    /// The client URL of a voter to talk to about others: one that a quorum listens to and not the one in question. After
+    /// a refusal the next one: etcd's strict check is the view of the member that is asked (F110).
+    fn spokesman(&self, not: MemberId) -> Option<MemberUrl> {
+        let fit = |view: &ClientView| !view.learner && view.member_id != not && view.quorum_list.ok().is_some();
+        let fit: Vec<&MemberUrl> = self.cluster.serving().filter(|(_, view)| fit(view)).map(|(url, _)| url).collect();
+        let turn = usize::try_from(self.refusals()).ok()?.checked_rem(fit.len())?;
+        Some(self.p.client_url_beside(fit[turn]))
     }
 
     /// Published voters whose etcd answered as a member of this cluster, without the given one.
@@ -960,27 +1011,26 @@ pub fn judge(o: &Observation, p: &Policy, m: &Member) -> Verdict {
         Ok(seen) => seen,
         Err(reason) => return Verdict::Unknown(reason.to_string()),
     };
-    let owner = InstanceId::from_member_name(&m.name).or_else(|| owner_by_address(m, ec2, group));
-    let Some(owner) = owner else { return judge_unowned(o, p, me, m) };
+    let Some(owner) = owner_of(m, ec2, group) else { return judge_unowned(o, p, (me, ec2), m) };
     if owner == me.instance {
         return Verdict::Me;
     }
+    if let Some(proof) = ec2_proof(ec2, &owner) {
+        return contradiction(o, me, ec2, &owner, m).map_or(Verdict::Dead(proof), Verdict::Alive);
+    }
     match (ec2.found.get(&owner), group.instances.get(&owner)) {
-        (Some(i), _) if matches!(i.state.as_str(), "shutting-down" | "terminated") => {
-            Verdict::Dead(Proof::Ec2State { instance: owner, state: i.state.clone() })
-        }
         (Some(i), _) => Verdict::Alive(format!("EC2 says that {owner} is {}", i.state)),
         (None, Some(state)) => Verdict::Alive(format!("the group lists {owner} as {state}")),
         (None, None) if !ec2.asked.contains(&owner) => {
             Verdict::Unknown(format!("EC2 has not been asked about {owner} yet"))
         }
-        (None, None) if !silent(o, m) => {
+        (None, None) if !silent(o, p, m) => {
             Verdict::Alive(format!("EC2 does not know {owner}, but its peer port is not silent"))
         }
         (None, None) if !m.peer_urls.iter().any(|url| in_vpc(me, url)) => {
             Verdict::Foreign(format!("EC2 does not know {owner}, and its address is not in this VPC"))
         }
-        (None, None) => match confirmed_silence(o, m, FORGOTTEN_GRACE) {
+        (None, None) => match confirmed_silence(o, p, m, FORGOTTEN_GRACE) {
             Some(silent_for) => Verdict::Dead(Proof::Forgotten { instance: owner, silent_for }),
             None => Verdict::Unknown(format!("EC2 does not know {owner}; a later read must confirm it")),
         },
@@ -989,25 +1039,63 @@ pub fn judge(o: &Observation, p: &Policy, m: &Member) -> Verdict {
 
 /// A member with no instance to its name. One that never started and whose address nobody in the group holds was left
 /// behind by a node that died between its add and its start (F26).
-fn judge_unowned(o: &Observation, p: &Policy, me: &Identity, m: &Member) -> Verdict {
-    let never_started = m.name.is_empty() && !m.published() && m.peer_urls.iter().any(|url| in_vpc(me, url));
-    match confirmed_silence(o, m, NEVER_STARTED_GRACE) {
+fn judge_unowned(o: &Observation, p: &Policy, (me, ec2): (&Identity, &Ec2), m: &Member) -> Verdict {
+    // At a further address of an instance may be a container's etcd, which a person adds just now.
+    let held = ec2.found.values().any(|i| m.peer_urls.iter().any(|url| i.has(url)));
+    let never_started = m.name.is_empty() && !m.published() && !held && m.peer_urls.iter().any(|url| in_vpc(me, url));
+    match confirmed_silence(o, p, m, NEVER_STARTED_GRACE) {
         Some(silent_for) if never_started => Verdict::Dead(Proof::NeverStarted { silent_for }),
         Some(silent_for) if p.prune_foreign => Verdict::Dead(Proof::Foreign { silent_for }),
         Some(_) | None => Verdict::Foreign("its name and address belong to no instance of this group".to_owned()),
     }
 }
 
-fn owner_by_address(m: &Member, ec2: &Ec2, group: &Group) -> Option<InstanceId> {
-    let holds = |i: &Instance| m.peer_urls.iter().any(|url| i.addresses.hold(url));
-    let gone = |i: &Instance| matches!(i.state.as_str(), "shutting-down" | "terminated");
-    let holders = ec2.found.iter().filter(|(_, i)| holds(i));
-    holders.min_by_key(|(id, i)| (gone(i), !group.instances.contains_key(*id))).map(|(id, _)| id.clone())
+/// EC2's own word that an instance is gone for good (F37).
+fn ec2_proof(ec2: &Ec2, owner: &InstanceId) -> Option<Proof> {
+    let i = ec2.found.get(owner).filter(|i| has_ended(i))?;
+    Some(Proof::Ec2State { instance: owner.clone(), state: i.state.clone() })
+}
+
+/// What speaks against EC2's word about the instance that a member is named after: an instance which started from a copy
+/// of the member's disk has given it its own name (F88). One that waits without data at the address is not the member.
+fn contradiction(o: &Observation, me: &Identity, ec2: &Ec2, owner: &InstanceId, m: &Member) -> Option<String> {
+    let at_its_url = |probe: &&Probe| m.peer_urls.contains(&probe.url) && !is_stranger(o, probe);
+    let mut probes = o.probes.iter().filter(at_its_url);
+    let state = ec2.found.get(owner).map_or("unknown", |i| i.state.as_str());
+    let itself = |probe: &Probe| matches!(&probe.client, Some(Ok(client)) if client.member_id == m.id);
+    if let Some(probe) = probes.clone().find(|probe| state == "terminated" && itself(probe)) {
+        return Some(format!("EC2 says that {owner} is {state}, but the member answers at {}", probe.url));
+    }
+    let (holder, instance) = living_holder(ec2, m, &[owner, &me.instance])?;
+    let vacant = probes.any(|probe| matches!(probe.peer, PeerAnswer::Founding(_)));
+    let why = || format!("EC2 says that {owner} is {state}, but its address is that of {holder}, {}", instance.state);
+    (!vacant).then(why)
+}
+
+/// The instance that a member stands for: by its name, or else by its address (F26).
+fn owner_of(m: &Member, ec2: &Ec2, group: &Group) -> Option<InstanceId> {
+    InstanceId::from_member_name(&m.name).or_else(|| {
+        let holders = ec2.found.iter().filter(|(_, i)| holds(i, m));
+        holders.min_by_key(|(id, i)| (has_ended(i), !group.instances.contains_key(*id))).map(|(id, _)| id.clone())
+    })
+}
+
+/// An instance that is not gone and has one of a member's addresses, the given ones left out.
+fn living_holder<'a>(ec2: &'a Ec2, m: &Member, without: &[&InstanceId]) -> Option<(&'a InstanceId, &'a Instance)> {
+    ec2.found.iter().find(|(id, i)| !without.contains(id) && !has_ended(i) && holds(i, m))
+}
+
+fn holds(i: &Instance, m: &Member) -> bool {
+    m.peer_urls.iter().any(|url| i.addresses.hold(url))
+}
+
+fn has_ended(i: &Instance) -> bool {
+    matches!(i.state.as_str(), "shutting-down" | "terminated")
 }
 
 /// How long a silent member has looked gone if that is long enough and confirmed by a second read of AWS.
-fn confirmed_silence(o: &Observation, m: &Member, grace: Duration) -> Option<Duration> {
-    let standing = standing_suspicion(o, m).filter(|_| silent(o, m))?;
+fn confirmed_silence(o: &Observation, p: &Policy, m: &Member, grace: Duration) -> Option<Duration> {
+    let standing = standing_suspicion(o, m).filter(|_| silent(o, p, m))?;
     Some(elapsed(standing.since, o.at)).filter(|silent_for| *silent_for >= grace && standing.reads >= 2)
 }
 
@@ -1017,27 +1105,32 @@ fn standing_suspicion(o: &Observation, m: &Member) -> Option<Standing<()>> {
     Some(continued(earlier, (), o.at, o.group.ok()?.read_at))
 }
 
-/// Whether nothing comes from any of a member's peer URLs. A URL at this node's own address is nobody else's any more.
-fn silent(o: &Observation, m: &Member) -> bool {
+/// Whether nothing of a member comes from any of its peer URLs. What leads to this node's own peer port is nobody
+/// else's any more, and a stranger at a URL is not the member.
+fn silent(o: &Observation, p: &Policy, m: &Member) -> bool {
     let quiet = |probe: &Probe| {
         matches!(&probe.peer, PeerAnswer::Absent(Absence::Refused | Absence::NoAnswer(_) | Absence::NoName(_)))
+            || is_stranger(o, probe)
     };
+    let own = |url: &MemberUrl| o.me.ok().is_some_and(|me| p.is_peer_url_of(&me.addresses, url));
     m.peer_urls.iter().all(|url| {
         let mut probes = o.probes.iter().filter(|probe| probe.url == *url).peekable();
         let asked = probes.peek().is_some();
-        (asked && probes.all(quiet)) || (!asked && o.me.ok().is_some_and(|me| me.addresses.hold(url)))
+        (asked && probes.all(quiet)) || (!asked && own(url))
     })
 }
 
+/// Whether a URL leads into this VPC. All VPCs of a region share one domain, so a name counts only where it holds the
+/// address (F93): one that does not cannot be resolved any more when its instance is gone.
 fn in_vpc(me: &Identity, url: &MemberUrl) -> bool {
-    match url.address() {
-        Some(address) => me.vpc_ranges.iter().any(|range| range_holds(range, address)),
-        None => {
-            let domain = |name: &str| name.split_once('.').map(|(_, domain)| domain.to_ascii_lowercase());
-            let mine = me.addresses.dns_name.as_deref().and_then(domain);
-            mine.is_some() && mine == domain(url.host())
-        }
-    }
+    let address = url.address().or_else(|| {
+        let (host, domain) = url.host().split_once('.')?;
+        let (_, mine) = me.addresses.dns_name.as_deref()?.split_once('.')?;
+        // As EC2 forms it: ip-10-0-0-1.ec2.internal (EC2 user guide, "EC2 instance hostnames", read 2026-11-26).
+        let address = host.strip_prefix("ip-")?.replace('-', ".").parse().ok()?;
+        domain.eq_ignore_ascii_case(mine).then_some(IpAddr::V4(address))
+    });
+    address.is_some_and(|address| me.vpc_ranges.iter().any(|range| range_holds(range, address)))
 }
 
 fn range_holds(range: &str, address: IpAddr) -> bool {
@@ -1079,6 +1172,7 @@ pub fn remember(o: &Observation, p: &Policy) -> Before {
         forgotten_founders,
         tagged: before.map(|b| b.tagged.clone()).unwrap_or_default(),
         untaggable: before.is_some_and(|b| b.untaggable),
+        refusals: 0,
     }
 }
 
@@ -1100,7 +1194,7 @@ fn looks_gone(o: &Observation, p: &Policy, m: &Member) -> bool {
         Verdict::Foreign(_) | Verdict::Dead(_) => true,
         Verdict::Me | Verdict::Alive(_) => false,
     };
-    candidate && silent(o, m)
+    candidate && silent(o, p, m)
 }
 
 fn continued<T>(earlier: Option<&Standing<T>>, what: T, at: SystemTime, read_at: SystemTime) -> Standing<T> {
@@ -1213,7 +1307,7 @@ fn endpoints(o: &Observation, list: &[Member]) -> Result<Vec<MemberUrl>, Reason>
 
 fn is_gone(o: &Observation, m: &Member) -> bool {
     let found = InstanceId::from_member_name(&m.name).and_then(|id| o.ec2.ok()?.found.get(&id));
-    found.is_some_and(|instance| matches!(instance.state.as_str(), "shutting-down" | "terminated"))
+    found.is_some_and(has_ended)
 }
 
 // ---------------------------------------------------------------- reading an observation
@@ -1232,15 +1326,14 @@ impl<'a> Cluster<'a> {
         self.serving().find_map(|(_, view)| view.quorum_list.ok()).map(Vec::as_slice)
     }
 
-    fn serving(&self) -> impl Iterator<Item = (&'a MemberUrl, &'a ClientView)> {
-        self.clients.iter().filter_map(|(url, view)| Some((*url, view.as_ref().ok()?)))
+    /// A member's entry, as confirmed or else as anyone lists it.
+    fn row(&self, member: MemberId) -> Option<&'a Member> {
+        let local = self.views.iter().flat_map(|(_, view)| &view.members);
+        self.confirmed_list().into_iter().flatten().chain(local).find(|m| m.id == member)
     }
 
-    /// The client URL of a voter to talk to about others: one that a quorum listens to and not the one in question.
-    fn spokesman(&self, p: &Policy, not: MemberId) -> Option<MemberUrl> {
-        let fit = |view: &ClientView| !view.learner && view.member_id != not && view.quorum_list.ok().is_some();
-        let (peer_url, _) = self.serving().find(|(_, view)| fit(view))?;
-        Some(p.client_url_beside(peer_url))
+    fn serving(&self) -> impl Iterator<Item = (&'a MemberUrl, &'a ClientView)> {
+        self.clients.iter().filter_map(|(url, view)| Some((*url, view.as_ref().ok()?)))
     }
 
     /// Whether a majority of this cluster's voters say each for itself that a member is not listed. The way to know
@@ -1269,8 +1362,32 @@ impl<'a> Cluster<'a> {
     }
 }
 
+/// Whether an answer is none of this group's. On the address of a dead member may be anybody: what counts there is a
+/// cluster that the group's own instances list it for (F91).
+pub fn is_stranger(o: &Observation, probe: &Probe) -> bool {
+    let lists_it = |lister: &Probe, cluster: ClusterId| {
+        let local = match &lister.peer {
+            PeerAnswer::Member(view) if view.cluster_id == cluster => view.members.as_slice(),
+            PeerAnswer::Member(_) | PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => &[],
+        };
+        let confirmed = match &lister.client {
+            Some(Ok(view)) if view.cluster_id == cluster => {
+                view.quorum_list.ok().map(Vec::as_slice).unwrap_or_default()
+            }
+            Some(Ok(_) | Err(_)) | None => &[],
+        };
+        lister.instance.is_some() && local.iter().chain(confirmed).any(|m| m.peer_urls.contains(&probe.url))
+    };
+    probe.instance.is_none()
+        && match &probe.peer {
+            PeerAnswer::Member(view) => !o.probes.iter().any(|lister| lists_it(lister, view.cluster_id)),
+            PeerAnswer::Founding(said) => o.group.ok().is_some_and(|group| group.arn != said.group),
+            PeerAnswer::Absent(_) => false,
+        }
+}
+
 fn peer_views(o: &Observation) -> impl Iterator<Item = &PeerView> {
-    o.probes.iter().filter_map(|probe| match &probe.peer {
+    o.probes.iter().filter(|probe| !is_stranger(o, probe)).filter_map(|probe| match &probe.peer {
         PeerAnswer::Member(view) => Some(view),
         PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => None,
     })
@@ -1286,7 +1403,7 @@ fn client_views(o: &Observation) -> impl Iterator<Item = (&MemberUrl, &ClientVie
 /// The clusters that had a leader, by what any member says (E17: `not_decided` before the first).
 fn formed_clusters(o: &Observation) -> BTreeMap<ClusterId, Cluster<'_>> {
     let mut formed: BTreeMap<ClusterId, Cluster<'_>> = BTreeMap::new();
-    let mut probes: Vec<&Probe> = o.probes.iter().collect();
+    let mut probes: Vec<&Probe> = o.probes.iter().filter(|probe| !is_stranger(o, probe)).collect();
     probes.sort_by(|a, b| a.url.cmp(&b.url));
     for probe in probes {
         let view = match &probe.peer {
@@ -1347,9 +1464,9 @@ fn starting_point(o: &Observation, me: &Identity, p: &Policy) -> Option<Start> {
     })
 }
 
-/// The member whose peer URL leads to this node, in whichever form the cluster lists it (F29).
-fn own_row<'a>(list: &'a [Member], me: &Identity) -> Option<&'a Member> {
-    list.iter().find(|m| m.peer_urls.iter().any(|url| me.addresses.hold(url)))
+/// The member whose peer URL leads to this node's peer port, in whichever form the cluster lists it (F29).
+fn own_row<'a>(list: &'a [Member], me: &Identity, p: &Policy) -> Option<&'a Member> {
+    list.iter().find(|m| m.peer_urls.iter().any(|url| p.is_peer_url_of(&me.addresses, url)))
 }
 
 /// Every member of a list as etcd wants it: learners and unstarted ones too (F18), one entry a URL (F19), a name of

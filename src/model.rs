@@ -365,7 +365,7 @@ impl Addresses {
         self.ipv4.map(IpAddr::V4).or(self.ipv6.map(IpAddr::V6))
     }
 
-    /// Whether a URL leads here, in whichever form it is written (F29).
+    /// Whether a URL leads to this host, in whichever form it is written (F29).
     pub fn hold(&self, url: &MemberUrl) -> bool {
         match url.address() {
             Some(IpAddr::V4(address)) => self.ipv4 == Some(address),
@@ -446,8 +446,18 @@ pub struct Instance {
     pub state: String,
     #[serde(flatten)]
     pub addresses: Addresses,
+    /// Its further private addresses, of all its interfaces: containers have such.
+    #[serde(default)]
+    pub others: BTreeSet<IpAddr>,
     #[serde(with = "rfc3339::option", default)]
     pub launched: Option<SystemTime>,
+}
+
+impl Instance {
+    /// Whether a URL leads to one of its addresses, the further ones included.
+    pub fn has(&self, url: &MemberUrl) -> bool {
+        self.addresses.hold(url) || url.address().is_some_and(|address| self.others.contains(&address))
+    }
 }
 
 /// What one node said on its etcd ports.
@@ -613,6 +623,9 @@ pub struct Before {
     /// Whether the group cannot be tagged, for want of the right as a rule. Set by the loop.
     #[serde(default)]
     pub untaggable: bool,
+    /// How often in a row etcd refused the change that was asked for last.
+    #[serde(default)]
+    pub refusals: u32,
 }
 
 /// A finding that has stood for some time.
@@ -659,6 +672,12 @@ impl Policy {
     /// An instance's client URL in the form asked for; None where it has no such address.
     pub fn client_url(&self, addresses: &Addresses) -> Option<MemberUrl> {
         Some(MemberUrl::new(self.client_scheme, &self.host(addresses)?, self.client_port))
+    }
+
+    /// Whether a URL leads to the peer port at these addresses, in whichever form it is written (F29). Another port of the
+    /// same host is another member's (F108).
+    pub fn is_peer_url_of(&self, addresses: &Addresses, url: &MemberUrl) -> bool {
+        addresses.hold(url) && url.port == self.peer_port
     }
 
     /// Where a member's client port is asked: beside its peer port. What it advertises may be for others only, such as
@@ -844,6 +863,7 @@ pub enum Reason {
     FoundingTagUnreadable { tag: String },
     NoQuorum { cluster: ClusterId, answering: Vec<String>, why: Vec<String> },
     OtherJoining { member: String },
+    ForeignInTheWay { member: String },
     LearnerNotPromoted { member: String },
     RemovalCostsQuorum { member: String, reachable: usize, needed: usize },
     AdditionRisksQuorum { reachable: usize, needed: usize },
@@ -857,6 +877,7 @@ pub enum Reason {
     TwoClusters { one: ClusterId, other: ClusterId },
     OtherClustersData { mine: ClusterId, formed: ClusterId },
     RemovedMember { member: MemberId, cluster: ClusterId },
+    DiskIsACopy { member: String, why: String },
     AddressTaken { member: String },
     DataUnreadable { why: String },
     Denied { why: String },

@@ -76,6 +76,8 @@ pub struct Observer {
     identity: Option<Identity>,
     group_name: Option<String>,
     cloud: Option<(Seen<Group>, Seen<Ec2>)>,
+    /// Where an etcd answered in the last pass.
+    heard: BTreeSet<MemberUrl>,
 }
 
 /// How the etcd ports are asked.
@@ -100,6 +102,7 @@ impl Observer {
             aws: None,
             identity: None,
             cloud: None,
+            heard: BTreeSet::new(),
         }
     }
 
@@ -148,6 +151,8 @@ impl Observer {
             me.addresses.dns_name = name.or(me.addresses.dns_name.take());
         }
         let probes = self.probe(&me, &group, &ec2, said).await;
+        let heard = probes.iter().filter(|probe| matches!(probe.peer, PeerAnswer::Member(_)));
+        self.heard = heard.map(|probe| probe.url.clone()).collect();
         let record = self.read_record();
         Observation { at: now(), me, own_data, etcd: None, record, group, ec2, probes, before }
     }
@@ -287,19 +292,22 @@ impl Observer {
         said: Option<&Statement>,
     ) -> Vec<Probe> {
         let policy = &self.places.policy;
-        let mine =
-            |url: &MemberUrl| self.places.own == Own::LeftOut && me.ok().is_some_and(|me| me.addresses.hold(url));
+        let own_port = |url: &MemberUrl| me.ok().is_some_and(|me| policy.is_peer_url_of(&me.addresses, url));
+        let mine = |url: &MemberUrl| self.places.own == Own::LeftOut && own_port(url);
         let targets = targets(policy, group, ec2).into_iter().filter(|(_, url)| !mine(url)).collect();
         let mut probes = self.probe_all(targets, said).await;
         if policy.role == Role::Member {
             let asked: BTreeSet<MemberUrl> = probes.iter().map(|probe| probe.url.clone()).collect();
-            // The address of a terminated instance answers nobody, and waiting for that costs a second a pass.
-            let terminated = |m: &&Member| {
+            // The address of a terminated instance answers nobody, and waiting for that costs a second a pass. One that
+            // does answer is asked again: it speaks against EC2's word (F88).
+            let terminated = |m: &Member| {
                 let instance = InstanceId::from_member_name(&m.name);
                 instance.is_some_and(|id| ec2.ok().is_some_and(|ec2| ec2.found.get(&id).is_some_and(is_terminated)))
             };
-            let listed = probes.iter().flat_map(listed_members).filter(|m| !terminated(m));
-            let listed: BTreeSet<MemberUrl> = listed.flat_map(|m| m.peer_urls.iter().cloned()).collect();
+            let worth_it = |m: &Member, url: &&MemberUrl| !terminated(m) || self.heard.contains(*url);
+            let listed = probes.iter().flat_map(listed_members);
+            let listed = listed.flat_map(|m| m.peer_urls.iter().filter(move |url| worth_it(m, url)));
+            let listed: BTreeSet<MemberUrl> = listed.cloned().collect();
             let further = listed.difference(&asked).filter(|url| !mine(url)).map(|url| (None, url.clone()));
             probes.extend(self.probe_all(further.collect(), said).await);
         }

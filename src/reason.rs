@@ -43,6 +43,7 @@ impl Reason {
             | Self::TwoClusters { .. }
             | Self::OtherClustersData { .. }
             | Self::RemovedMember { .. }
+            | Self::DiskIsACopy { .. }
             | Self::AddressTaken { .. }
             | Self::DataUnreadable { .. }
             | Self::Denied { .. }
@@ -90,6 +91,11 @@ impl Reason {
                 join afresh, or attach the disk where it belongs"
                 .into(),
             Self::RemovedMember { .. } => "run with --rejoin to set the old data aside and join as a new member".into(),
+            Self::DiskIsACopy { .. } => {
+                "only one may run. If this is the copy: move the data directory away, and keep it, to \
+                join as a new member. If the disk was moved here: terminate the other instance"
+                    .into()
+            }
             Self::DataUnreadable { .. } => "if the data is elsewhere, name that directory by --data-dir or --wal-dir; \
                 else repair it, or, while the others have a quorum, move it away to join as a new member"
                 .into(),
@@ -103,6 +109,9 @@ impl Reason {
             }
             Self::OwnerUnknown { .. } | Self::OtherJoining { .. } => {
                 "if that node is gone for good: etcdctl member remove ID".into()
+            }
+            Self::ForeignInTheWay { .. } => {
+                "if it is gone for good: etcdctl member remove ID, or run this node with --prune-foreign".into()
             }
             Self::AddressTaken { .. } => "two live instances claim one address: remove one of them".into(),
             Self::LearnerNotPromoted { .. } => "its etcd-bootstrap-ready.service promotes it; look at its log".into(),
@@ -168,6 +177,10 @@ impl fmt::Display for Reason {
             Self::AddressReused { member, proof } => {
                 write!(f, "member {member} had this node's address and is dead: {proof}")
             }
+            Self::ForeignInTheWay { member } => write!(
+                f,
+                "etcd refuses to add this node; member {member} is silent and belongs to no instance of this group"
+            ),
             Self::Joining { cluster, members, as_learner, caution } => {
                 let role = if *as_learner { "learner" } else { "voter" };
                 write!(f, "cluster {cluster} with {members} members does not list this node; it joins as a {role}")?;
@@ -277,6 +290,7 @@ impl fmt::Display for Reason {
             Self::RemovedMember { member, cluster } => {
                 write!(f, "cluster {cluster} has removed this node's member {member}")
             }
+            Self::DiskIsACopy { member, why } => write!(f, "member {member} of this disk is another node's: {why}"),
             Self::AddressTaken { member } => write!(f, "member {member} of another live instance has this address"),
             Self::DataUnreadable { why } | Self::Denied { why } => f.write_str(why),
             Self::NotTheTaggedCluster { tag, seen } => {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::decide::{Verdict, judge, listed_members};
+use crate::decide::{Verdict, is_stranger, judge, listed_members};
 use crate::model::{
     Action, Blind, CLUSTER_TAG, ClusterId, Decision, Member, Observation, OwnData, PeerAnswer, Policy, Probe, Reason,
     Role, Seen,
@@ -212,7 +212,8 @@ fn soundness(o: &Observation, p: &Policy) -> Result<String, String> {
     if let Seen::No(why) = &o.ec2 {
         return Err(blind(why));
     }
-    let views = o.probes.iter().filter_map(|probe| Some((probe, probe.client.as_ref()?.as_ref().ok()?)));
+    let ours = o.probes.iter().filter(|probe| !is_stranger(o, probe));
+    let views = ours.filter_map(|probe| Some((probe, probe.client.as_ref()?.as_ref().ok()?)));
     let ids: Vec<ClusterId> = {
         let mut ids: Vec<ClusterId> = views.clone().map(|(_, view)| view.cluster_id).collect();
         ids.dedup();

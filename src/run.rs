@@ -177,7 +177,7 @@ pub async fn run(setup: &Setup) -> Exit {
             Next::End(exit) => return exit,
         }
         let (tagged, untaggable) = (run.tagged.clone(), run.untaggable);
-        run.before = Some(Before { tagged, untaggable, ..remember(&observation, &run.policy) });
+        run.before = Some(Before { tagged, untaggable, refusals: run.refusals, ..remember(&observation, &run.policy) });
     }
 }
 
@@ -212,6 +212,7 @@ struct Run<'a> {
     looks: u32,
     /// What etcd said to the last change, if it refused it, and when it may be asked again.
     refusal: Option<String>,
+    refusals: u32,
     ask_etcd_at: Instant,
     ask_etcd_after: Duration,
 }
@@ -237,6 +238,7 @@ impl<'a> Run<'a> {
             throttled: false,
             looks: 0,
             refusal: None,
+            refusals: 0,
             ask_etcd_at: Instant::now(),
             ask_etcd_after: ASK_ETCD_FIRST,
         }
@@ -356,7 +358,7 @@ impl<'a> Run<'a> {
         }
         self.fresh = Freshness::Fresh;
         self.ask_aws_after = ASK_AWS_FIRST;
-        (self.refusal, self.ask_etcd_after) = (None, ASK_ETCD_FIRST);
+        (self.refusal, self.refusals, self.ask_etcd_after) = (None, 0, ASK_ETCD_FIRST);
         if let Action::TagGroup { tags, .. } = action {
             // A read that lags does not show them yet.
             self.tagged.extend(tags.clone());
@@ -371,6 +373,7 @@ impl<'a> Run<'a> {
             info!(why, "the change is not taken now, looking again");
         }
         self.refusal = Some(why);
+        self.refusals = self.refusals.saturating_add(1);
         self.ask_etcd_at = Instant::now() + self.ask_etcd_after;
         self.ask_etcd_after = (self.ask_etcd_after * 5 / 4).min(ASK_ETCD_LAST);
     }

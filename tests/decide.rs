@@ -330,7 +330,7 @@ impl Scene {
         let launched = Some(self.o.at);
         // EC2 takes the address away with the instance.
         let addresses = if state == "terminated" { Addresses::default() } else { at(n) };
-        let instance = Instance { state: state.to_owned(), addresses, launched };
+        let instance = Instance { state: state.to_owned(), addresses, others: BTreeSet::new(), launched };
         self.asked(n).ec2(|ec2| drop(ec2.found.insert(id(n), instance)))
     }
 
@@ -1159,6 +1159,141 @@ fn a_former_self_that_answers_is_somebody() {
     let scene =
         Scene::group(3).serving(&list, 2..=3).probe(peer(9), Scene::group(3).view(OURS, &list, Some("3.6.0")), None);
     assert!(!matches!(scene.decide().action, Action::Remove { .. }), "{:?}", scene.decide());
+}
+
+#[test]
+fn b22_f93_a_name_of_another_vpc_of_the_region_is_not_in_this_one() {
+    // All VPCs of a region share the domain; their addresses differ where they are peered.
+    let peered = Member { peer_urls: vec![url("http://ip-10-9-0-4.ec2.internal:2380")], ..unstarted(4) };
+    Scene::replacing(peered).again(3600).waits("other-joining");
+    let unknown = Member { peer_urls: vec![url("http://etcd-4.ec2.internal:2380")], ..unstarted(4) };
+    Scene::replacing(unknown).again(3600).waits("other-joining");
+}
+
+#[test]
+fn b22_f93_a_member_at_a_further_address_of_an_instance_was_left_behind_by_nobody() {
+    let container = Member { peer_urls: vec![peer(44)], ..unstarted(4) };
+    let other = "10.0.0.44".parse().expect("an address");
+    let scene = Scene::replacing(container.clone());
+    let held = scene.clone().ec2(|ec2| ec2.found.get_mut(&id(2)).expect("it is known").others = [other].into());
+    held.again(3600).waits("other-joining");
+    scene.again(60).removes(4, "proven-dead");
+}
+
+// ---------------------------------------------------------------- who is it that answers
+
+/// This node has the disk of member 4, which is listed under this name at this URL.
+fn with_the_disk_of_four(name: &str, at: u64) -> (Scene, Vec<Member>) {
+    let four = named(name, Member { peer_urls: vec![peer(at)], ..voter(4) });
+    let list = vec![voter(2), voter(3), four];
+    (Scene::group(3).data(log(4, true)).serving(&list, 2..=3), list)
+}
+
+#[test]
+fn b04_f88_a_copy_of_a_living_members_disk_is_refused() {
+    let of_four = || with_the_disk_of_four(id(4).as_str(), 4);
+    // It answers itself, whatever AWS says or does not say.
+    let (scene, list) = of_four();
+    let serving = scene.serving(&list, 2..=4);
+    for scene in [serving.clone(), serving.clone().known(4, "terminated"), serving.cloud_down()] {
+        scene.refuses("disk-is-a-copy");
+    }
+    // Its instance is not gone, though it is silent now.
+    for state in ["pending", "running", "stopping", "stopped"] {
+        of_four().0.known(4, state).refuses("disk-is-a-copy");
+    }
+    // Nobody has said yet what became of it.
+    of_four().0.waits("second-read");
+    // A first start of the copy has renamed the member: its address is the original's.
+    let (renamed, _) = with_the_disk_of_four(id(1).as_str(), 4);
+    renamed.known(4, "running").refuses("disk-is-a-copy");
+}
+
+#[test]
+fn b04_f88_a_disk_that_was_moved_from_a_dead_instance_starts() {
+    for state in ["shutting-down", "terminated"] {
+        let (scene, _) = with_the_disk_of_four(id(4).as_str(), 4);
+        scene.known(4, state).starts(Existing, "own-data-listed");
+    }
+    // It is this node's own, under any name.
+    with_the_disk_of_four("etcd-d", 1).0.starts(Existing, "own-data-listed");
+    with_the_disk_of_four(id(1).as_str(), 1).0.cloud_down().starts(Existing, "own-data-listed");
+}
+
+#[test]
+fn b04_f88_evidence_that_contradicts_itself_proves_no_death() {
+    let list = [voter(2), voter(3), voter(4)];
+    let answering = || Scene::group(3).serving(&list, 2..=4);
+    answering().known(4, "terminated").adds(Learning);
+    // One that shuts down answers for a while (F37).
+    answering().known(4, "shutting-down").removes(4, dead(&voter(4), is(4, "shutting-down")));
+    // The copy's name at the original's address, which is silent for now.
+    let renamed = Member { peer_urls: vec![peer(5)], ..voter(4) };
+    let scene = Scene::replacing(renamed.clone()).known(4, "terminated");
+    scene.clone().instance(5, "InService", "running").adds(Learning);
+    scene.clone().removes(4, dead(&renamed, is(4, "terminated")));
+    // Who waits there without data is not the member, but the address's next owner (F28).
+    let next_owner = scene.instance(5, "InService", "running").founding(5, 1..=3);
+    next_owner.removes(4, dead(&renamed, is(4, "terminated")));
+}
+
+#[test]
+fn b06_f91_a_stranger_on_a_dead_members_address_is_no_cluster() {
+    let theirs = [voter(4)];
+    let scene = || Scene::replacing(voter(4)).member_of(OTHER, 4, &theirs, Seen::Yes(theirs.to_vec()));
+    scene().asked(4).again(10).removes(4, dead(&voter(4), forgotten(10)));
+    scene().known(4, "terminated").removes(4, dead(&voter(4), is(4, "terminated")));
+    scene().waits("second-read");
+    // With this node's own data it says nothing either.
+    scene().data(log(1, true)).refuses("removed-member");
+    // So does a node of theirs that has no cluster yet.
+    let theirs = Statement { group: "theirs".into(), ..said_by(4, None) };
+    Scene::replacing(voter(4)).says(4, theirs).asked(4).again(10).removes(4, "proven-dead");
+    // An instance of this group is no stranger.
+    let two = Scene::group(3).member_of(OURS, 2, &[voter(2)], Seen::Yes(vec![voter(2)]));
+    let two = two.member_of(OTHER, 3, &[voter(3)], Seen::Yes(vec![voter(3)]));
+    two.refuses(Reason::TwoClusters { one: OURS, other: OTHER });
+}
+
+fn refused(mut scene: Scene, times: u32) -> Scene {
+    scene.o.before = Some(remember(&scene.o, &scene.p));
+    scene.o.before.as_mut().expect("it was set above").refusals = times;
+    scene
+}
+
+#[test]
+fn b09_f92_a_foreign_member_that_blocks_every_join_is_named() {
+    let foreign = named("etcd-d", voter(4));
+    let scene = || Scene::replacing(foreign.clone());
+    scene().adds(Learning);
+    let named = refused(scene(), 1).decide();
+    assert_eq!(named.reason, Reason::ForeignInTheWay { member: foreign.to_string() });
+    assert!(matches!(named.action, Action::Add { .. }), "it goes on asking: {:?}", named.action);
+    let advice = named.reason.advice().unwrap_or_default();
+    assert!(advice.contains("etcdctl member remove") && advice.contains("--prune-foreign"), "{advice}");
+    // One that answers is in nobody's way, and that a leader is new is no member's fault.
+    let list = [voter(2), voter(3), foreign.clone()];
+    assert_eq!(refused(Scene::group(3).serving(&list, 2..=4), 1).decide().reason.code(), "joining");
+    assert_eq!(refused(Scene::cluster(3), 1).decide().reason.code(), "joining");
+}
+
+#[test]
+fn f110_a_change_that_one_member_refuses_is_asked_of_another() {
+    let via = |times| match refused(Scene::cluster(3), times).decide().action {
+        Action::Add { via, .. } => via,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([0, 1, 2, 3].map(via), [2, 3, 4, 2].map(client));
+    let removal = refused(Scene::replacing(voter(4)).known(4, "terminated"), 1).decide().action;
+    assert_eq!(removal, Action::Remove { member: MemberId(4), via: client(3) });
+}
+
+#[test]
+fn b31_f108_a_member_on_this_host_at_another_port_is_another_one() {
+    let beside = Member { peer_urls: vec![url("http://10.0.0.1:2390")], ..named("etcd-b", voter(4)) };
+    Scene::replacing(beside).adds(Learning);
+    let by_name = Member { peer_urls: vec![url("http://ip-10-0-0-1.ec2.internal:2390")], ..named("etcd-b", voter(4)) };
+    Scene::replacing(by_name).adds(Learning);
 }
 
 #[test]
@@ -2430,16 +2565,32 @@ fn is_agreed(o: &Observation) -> bool {
     tag.split(' ').any(|word| word == founder) || record.agreed.is_some()
 }
 
-fn views(o: &Observation) -> impl Iterator<Item = (&MemberUrl, &PeerView)> {
-    o.probes.iter().filter_map(|probe| match &probe.peer {
-        PeerAnswer::Member(view) => Some((&probe.url, view)),
+/// The answers of the group's instances, and of those that they list for their own cluster (F91).
+fn ours(o: &Observation) -> impl Iterator<Item = &Probe> {
+    let of_group = o.probes.iter().filter(|probe| probe.instance.is_some());
+    let lists: Vec<_> = of_group.filter_map(view).map(|v| (v.cluster_id, &v.members)).collect();
+    let listed = move |probe: &Probe| {
+        let theirs = view(probe).map(|v| v.cluster_id);
+        let mut members = lists.iter().filter(|(id, _)| Some(*id) == theirs).flat_map(|(_, members)| *members);
+        members.any(|m| m.peer_urls.contains(&probe.url))
+    };
+    o.probes.iter().filter(move |probe| probe.instance.is_some() || listed(probe))
+}
+
+fn view(probe: &Probe) -> Option<&PeerView> {
+    match &probe.peer {
+        PeerAnswer::Member(view) => Some(view),
         PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => None,
-    })
+    }
+}
+
+fn views(o: &Observation) -> impl Iterator<Item = (&MemberUrl, &PeerView)> {
+    ours(o).filter_map(|probe| Some((&probe.url, view(probe)?)))
 }
 
 /// All lists of one random world's cluster are equal.
 fn quorum_list(o: &Observation) -> &[Member] {
-    let lists = o.probes.iter().filter_map(|probe| match &probe.client {
+    let lists = ours(o).filter_map(|probe| match &probe.client {
         Some(Ok(view)) => view.quorum_list.ok(),
         Some(Err(_)) | None => None,
     });

@@ -489,6 +489,83 @@ async fn f45_a_member_from_elsewhere_stays() {
     intact(&mut client).await;
 }
 
+/// An image of a running node, or a snapshot of its volume in the launch template.
+#[tokio::test]
+async fn b04_f88_a_copy_of_a_members_disk_is_refused_while_the_member_lives() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let rig = rig(etcd);
+    let nodes = form(&rig, 3).await;
+    let before = members(&rig, &nodes[1]).await.unwrap();
+    nodes[0].cut_power().await;
+    rig.cloud.change(|world| world.set_desired(GROUP, 4));
+    let copy = rig.launch(Some(GROUP)).unwrap();
+    std::fs::create_dir_all(copy.data_dir()).unwrap();
+    let (from, to) = (nodes[0].data_dir().join("member"), copy.data_dir());
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.unwrap().success());
+    // The original is off, and runs again.
+    for is_on in [false, true] {
+        if is_on {
+            nodes[0].boot();
+            whole(&rig, &nodes).await;
+        }
+        let run = agent(&copy, &["--deadline=20s"]).await;
+        assert_eq!(run.code, 78, "{}", run.stderr);
+        assert!(run.stderr.contains("disk-is-a-copy") && run.stderr.contains(&nodes[0].instance), "{}", run.stderr);
+        assert_eq!(copy.environment(), Ok(None));
+    }
+    assert_eq!(members(&rig, &nodes[1]).await.unwrap(), before);
+    rig.terminate(&nodes[0]).await;
+    let run = agent(&copy, &["--deadline=20s"]).await;
+    assert_eq!(run.code, 0, "the only disk that is left is no copy any more: {}", run.stderr);
+}
+
+/// Two groups in one small subnet, and AWS gives the address of one's dead node to the other.
+#[tokio::test]
+async fn b06_f91_another_groups_cluster_on_a_dead_members_address_blocks_no_join() {
+    for line in ["3.4", "3.7"] {
+        let Some(etcd) = etcd_of(line) else { continue };
+        let rig = rig(etcd);
+        let mut nodes = form(&rig, 3).await;
+        let mut client = put(&rig, &nodes[1..]).await;
+        let dead = nodes.remove(0);
+        rig.terminate(&dead).await;
+        let address = dead.address;
+        drop(dead);
+        rig.group("etcd-b", 1);
+        let theirs = [rig.launch_at(Some("etcd-b"), address).unwrap()];
+        theirs[0].boot();
+        whole(&rig, &theirs).await;
+        nodes.push(rig.launch(Some(GROUP)).unwrap());
+        nodes[2].boot();
+        whole(&rig, &nodes).await;
+        whole(&rig, &theirs).await;
+        intact(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn b09_f92_a_hand_made_member_whose_instance_was_replaced_is_named() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let rig = rig(etcd);
+    rig.group(GROUP, 3);
+    let mut nodes = rig.launch_many(GROUP, 3).unwrap();
+    for node in &nodes {
+        let by_hand = |text: String, node: &Node| text.replace(&node.instance, &format!("etcd-{}", node.address));
+        node.boot_by_hand(&nodes.iter().fold(environment_by_hand(node, &nodes), by_hand));
+    }
+    whole(&rig, &nodes).await;
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    let before = members(&rig, &nodes[0]).await.unwrap();
+    let run = agent(&rig.launch(Some(GROUP)).unwrap(), &["--deadline=6s"]).await;
+    assert_eq!(run.code, 75, "{}", run.stderr);
+    let last = run.stderr.lines().last().unwrap_or_default();
+    let name = format!("etcd-{}", dead.address);
+    assert!([&name, "foreign-in-the-way", "--prune-foreign"].iter().all(|word| last.contains(*word)), "{}", run.stderr);
+    assert_eq!(members(&rig, &nodes[0]).await.unwrap(), before);
+}
+
 #[tokio::test]
 async fn f46_f49_a_database_without_its_log_is_set_aside_and_kept() {
     let Some(etcd) = etcd_of("3.6") else { return };

@@ -16,7 +16,7 @@ use aws_sdk_autoscaling::config::interceptors::BeforeDeserializationInterceptorC
 use aws_sdk_autoscaling::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
 use aws_sdk_autoscaling::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_autoscaling::primitives::{DateTime, DateTimeFormat};
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, InstanceNetworkInterface};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::{ProxyConfig, ProxyError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -231,9 +231,16 @@ fn instance(i: &aws_sdk_ec2::types::Instance) -> Option<(InstanceId, Instance)> 
             ipv6: i.ipv6_address().and_then(|a| a.parse().ok()),
             dns_name: named(i.private_dns_name()),
         },
+        others: i.network_interfaces().iter().flat_map(addresses).filter_map(|a| a.parse().ok()).collect(),
         launched,
     };
     Some((InstanceId::new(i.instance_id()?), instance))
+}
+
+/// All private addresses of an interface (EC2 API reference, InstanceNetworkInterface, read 2026-11-26).
+fn addresses(interface: &InstanceNetworkInterface) -> impl Iterator<Item = &str> {
+    let v4 = interface.private_ip_addresses().iter().filter_map(|a| a.private_ip_address());
+    v4.chain(interface.ipv6_addresses().iter().filter_map(|a| a.ipv6_address()))
 }
 
 fn endless(action: &str, target: &str) -> Blind {

@@ -457,7 +457,7 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
         };
         let long_ago = if sight.aged { LONG_AGO } else { Duration::ZERO };
         let launched = now() - long_ago - LATER * if later { 1 } else { 2 };
-        Some((id(n), Instance { state: state.into(), addresses, launched: Some(launched) }))
+        Some((id(n), Instance { state: state.into(), addresses, others: BTreeSet::new(), launched: Some(launched) }))
     });
     let found = found.collect();
     (Seen::Yes(group), Seen::Yes(Ec2 { asked, found }))
@@ -568,6 +568,7 @@ fn spell_before(sight: &Sight, before: &Before) -> etcd_bootstrap::model::Before
         forgotten_founders: before.forgotten.iter().map(|(n, s)| (id(*n), stood((), *s, last))).collect(),
         tagged: tagged.map(|tag| (FOUNDING_TAG.to_owned(), tag)).into_iter().collect(),
         untaggable: sight.untaggable,
+        refusals: 0,
     }
 }
 
