@@ -24,6 +24,8 @@ mod failures;
 mod files;
 // etcds of several versions in one group.
 mod versions;
+// The group's tag, on real etcd.
+mod tag;
 // What it asks of others in an outage, and what a neighbour can do to it.
 mod pressure;
 // What is read from outside, with hostile input.
