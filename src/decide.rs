@@ -13,8 +13,9 @@ use crate::agreement::{self, Tagged};
 use crate::model::{
     Absence, Action, After, Agreement, Before, Blind, BlindKind, CLUSTER_TAG, ClientView, ClusterId, ClusterState,
     Decision, Ec2, EtcdVersion, FOUNDING_TAG, Founder, FounderEntry, Founding, Group, Identity, InitialCluster,
-    Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy,
-    Probe, Proof, Reason, Record, Role, Seen, Standing, Start, Statement, in_initial_cluster, render_initial_cluster,
+    Instance, InstanceId, JoinAs, Lack, Member, MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView,
+    Policy, Probe, Proof, Reason, Record, Role, Seen, Standing, Start, Statement, in_initial_cluster,
+    render_initial_cluster,
 };
 
 /// Founders' etcds that start in the same instant ask each other while none serves yet, and wait one second a peer
@@ -81,6 +82,12 @@ fn with_data(o: &Observation, p: &Policy, me: &Identity, mine: &OwnLog<'_>, star
     let formed = formed_clusters(o);
     let other = formed.keys().find(|id| **id != mine.cluster);
     match (formed.contains_key(&mine.cluster), other) {
+        // The group's own word: the other is a stranger, and the rest of this cluster may be coming back as well. To
+        // start is safe: etcds of different clusters do not talk to each other.
+        (false, Some(other)) if tag_names(o, mine.cluster) => {
+            let at = formed[other].views.iter().map(|(url, _)| url.to_string()).collect();
+            restart(start, None, Reason::OwnDataTagged { mine: mine.cluster, other: *other, at })
+        }
         (false, Some(other)) if mine.had_leader => {
             refuse(Reason::OtherClustersData { mine: mine.cluster, formed: *other })
         }
@@ -660,7 +667,7 @@ fn clear_backend(o: &Observation) -> Option<Decision> {
 // ---------------------------------------------------------------- joining a formed cluster
 
 fn join(o: &Observation, p: &Policy, me: &Identity, cluster: &Cluster<'_>, start: Start) -> Decision {
-    let Some(list) = cluster.confirmed_list() else { return without_quorum(cluster) };
+    let Some(list) = cluster.confirmed_list() else { return without_quorum(o, p, cluster) };
     // `force` is a person's word that the tag is wrong.
     let wrong = other_tag(o, cluster.id).filter(|_| p.initial_cluster != InitialCluster::Force);
     if let Some(tag) = wrong {
@@ -679,7 +686,12 @@ fn other_tag(o: &Observation, cluster: ClusterId) -> Option<&str> {
     o.group.ok()?.cluster_tag.as_deref().filter(|tag| !cluster.is_meant_by(tag))
 }
 
-fn without_quorum(cluster: &Cluster<'_>) -> Decision {
+fn tag_names(o: &Observation, cluster: ClusterId) -> bool {
+    let tag = o.group.ok().and_then(|group| group.cluster_tag.as_ref());
+    tag.is_some_and(|tag| cluster.is_meant_by(tag))
+}
+
+fn without_quorum(o: &Observation, p: &Policy, cluster: &Cluster<'_>) -> Decision {
     let denied = cluster.client_failures().find_map(|(url, why)| match why {
         Blind { kind: BlindKind::Denied, why } => Some(format!("{url}: {why}")),
         _ => None,
@@ -689,7 +701,22 @@ fn without_quorum(cluster: &Cluster<'_>) -> Decision {
     }
     let answering = cluster.views.iter().map(|(url, _)| url.to_string()).collect();
     let why = cluster.client_failures().map(|(url, blind)| format!("{url}: {}", blind.why)).collect();
-    wait(Reason::NoQuorum { cluster: cluster.id, answering, why })
+    wait(Reason::NoQuorum { cluster: cluster.id, answering, why, lack: lack(o, p, cluster) })
+}
+
+/// Why there is no quorum. A member's own list is no authority (F20), but good enough for advice.
+fn lack(o: &Observation, p: &Policy, cluster: &Cluster<'_>) -> Lack {
+    let listed = cluster.views.iter().flat_map(|(_, view)| &view.members);
+    let voters: BTreeMap<MemberId, &Member> = listed.filter(|m| !m.learner).map(|m| (m.id, m)).collect();
+    let needed = quorum(voters.len());
+    let runs = |m: &&&Member| cluster.views.iter().any(|(url, _)| m.peer_urls.contains(url));
+    // A member of this node's own has lost its data.
+    let exists = |m: &&&Member| !matches!(judge(o, p, m), Verdict::Dead(_) | Verdict::Me);
+    if voters.values().filter(runs).count() >= needed {
+        let shut = cluster.clients.iter().any(|(_, client)| client.is_err());
+        return if shut { Lack::ClientPort } else { Lack::Leader };
+    }
+    if voters.values().filter(exists).count() >= needed { Lack::Etcds } else { Lack::Instances }
 }
 
 /// What the steps of a join look at.
@@ -840,7 +867,7 @@ impl Plan<'_> {
         if !member.learner && reachable < needed {
             return wait(Reason::RemovalCostsQuorum { member: member.to_string(), reachable, needed });
         }
-        let Some(via) = self.spokesman(member.id) else { return without_quorum(self.cluster) };
+        let Some(via) = self.spokesman(member.id) else { return self.without_quorum() };
         self.tag().unwrap_or(Decision { action: Action::Remove { member: member.id, via }, reason })
     }
 
@@ -858,6 +885,10 @@ impl Plan<'_> {
         Some(Decision { action, reason: Reason::Untagged { cluster: self.cluster.id } })
     }
 
+    fn without_quorum(&self) -> Decision {
+        without_quorum(self.o, self.p, self.cluster)
+    }
+
     /// Adds this node; a voter only where the cluster survives if it never starts (S3, F25, E13).
     fn add(&self, start: Start) -> Decision {
         let voters = self.list.iter().filter(|m| !m.learner).count();
@@ -870,7 +901,7 @@ impl Plan<'_> {
         if let Some(aside) = clear_backend(self.o) {
             return aside;
         }
-        let Some(via) = self.spokesman(MemberId(0)) else { return without_quorum(self.cluster) };
+        let Some(via) = self.spokesman(MemberId(0)) else { return self.without_quorum() };
         let caution = own_version(self.o).and_then(|mine| upgrade_trap(mine, self.cluster));
         let joining = Reason::Joining { cluster: self.cluster.id, members: self.list.len(), as_learner, caution };
         let reason = self.foreign_in_the_way().unwrap_or(joining);

@@ -815,6 +815,20 @@ pub fn render_initial_cluster(entries: &[(String, MemberUrl)]) -> String {
     entries.join(",")
 }
 
+/// What a cluster lacks that confirms no member list, as far as a look from outside tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// The etcds of a majority run, and a client port of theirs does not answer this node.
+    ClientPort,
+    /// The etcds of a majority run and answer, without a leader.
+    Leader,
+    /// The instances of a majority exist, and too few of their etcds run.
+    Etcds,
+    /// The instances of a majority, or their disks, are gone.
+    Instances,
+}
+
 /// Why a decision is what it is. The variant's name is its code; Display says it to a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -822,6 +836,7 @@ pub enum Reason {
     // Starting with own data
     OwnDataListed { cluster: ClusterId },
     OwnDataNobodyObjects,
+    OwnDataTagged { mine: ClusterId, other: ClusterId, at: Vec<String> },
     // Starting without
     FoundersAgree { founders: usize },
     FoundersMajority { agreed: usize, silent: Vec<InstanceId> },
@@ -861,7 +876,7 @@ pub enum Reason {
     FoundersAgreeing { cluster: ClusterId, waiting_for: Vec<InstanceId> },
     OthersFounding { cluster: ClusterId, why: String },
     FoundingTagUnreadable { tag: String },
-    NoQuorum { cluster: ClusterId, answering: Vec<String>, why: Vec<String> },
+    NoQuorum { cluster: ClusterId, answering: Vec<String>, why: Vec<String>, lack: Lack },
     OtherJoining { member: String },
     ForeignInTheWay { member: String },
     LearnerNotPromoted { member: String },

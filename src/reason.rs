@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::{Absence, Blind, BlindKind, CLUSTER_TAG, FOUNDING_TAG, Proof, Reason};
+use crate::model::{Absence, Blind, BlindKind, CLUSTER_TAG, FOUNDING_TAG, Lack, Proof, Reason};
 
 /// Exit codes, an interface for units: see sysexits.h and systemd.exec(5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,14 +82,26 @@ impl Reason {
                 "if cluster {cluster} is lost for good, restore a snapshot, or delete the group's tag '{CLUSTER_TAG}' \
                  or run with --initial-cluster-policy=force to create an empty cluster"
             ),
-            Self::NoQuorum { .. } => "start the stopped members again; if a majority is lost for good, recover one \
-                survivor with `etcd --force-new-cluster` or restore a snapshot (etcd.io, disaster recovery): nothing \
-                is created here while survivors exist"
+            Self::OwnDataTagged { other, at, .. } => format!(
+                "stop the etcds of cluster {other}, which is not this group's ({}), or write its id to the tag \
+                 '{CLUSTER_TAG}'; keep the data of both until it is clear which is the right one",
+                at.join(", ")
+            ),
+            Self::NoQuorum { lack: Lack::ClientPort, .. } => "the etcds of a majority run: if it stays so, make their \
+                client port answer this node (security group; --trusted-ca-file, --cert-file, --key-file)"
+                .into(),
+            Self::NoQuorum { lack: Lack::Leader, .. } => "the etcds of a majority run: wait for their election".into(),
+            Self::NoQuorum { lack: Lack::Etcds, .. } => "start the stopped members again: with them it is whole".into(),
+            Self::NoQuorum { lack: Lack::Instances, .. } => "start whatever member can still be started; if there are \
+                too few, restore a snapshot into a new cluster (etcd.io, disaster recovery) and keep the survivors' \
+                data: nothing is created here while survivors exist"
                 .into(),
             Self::TwoClusters { .. } => "find out which cluster holds the data and stop the other's members".into(),
-            Self::OtherClustersData { .. } => "this disk belongs to another cluster: move the data directory away to \
-                join afresh, or attach the disk where it belongs"
-                .into(),
+            Self::OtherClustersData { .. } => {
+                "this disk belongs to another cluster, and may be its last: attach it where \
+                it belongs, or move the data directory away, and keep it, to join afresh"
+                    .into()
+            }
             Self::RemovedMember { .. } => "run with --rejoin to set the old data aside and join as a new member".into(),
             Self::DiskIsACopy { .. } => {
                 "only one may run. If this is the copy: move the data directory away, and keep it, to \
@@ -97,7 +109,7 @@ impl Reason {
                     .into()
             }
             Self::DataUnreadable { .. } => "if the data is elsewhere, name that directory by --data-dir or --wal-dir; \
-                else repair it, or, while the others have a quorum, move it away to join as a new member"
+                else repair it, or, while the others have a quorum, move it away, and keep it, to join as a new member"
                 .into(),
             Self::Denied { .. } => {
                 "etcd's authentication hides the members: give the agent a client certificate whose \
@@ -152,6 +164,10 @@ impl fmt::Display for Reason {
                 write!(f, "this node has its own data and cluster {cluster} lists its member")
             }
             Self::OwnDataNobodyObjects => f.write_str("this node has its own data and no quorum says otherwise"),
+            Self::OwnDataTagged { mine, other, .. } => write!(
+                f,
+                "this node's data is of cluster {mine}, which the group's tag names, though cluster {other} answers"
+            ),
             Self::FoundersAgree { founders } => {
                 write!(f, "all {founders} founders have no data and see the same list")
             }
@@ -258,7 +274,7 @@ impl fmt::Display for Reason {
             Self::FoundingTagUnreadable { tag } => {
                 write!(f, "the group's tag '{FOUNDING_TAG}' cannot be read: '{tag}'")
             }
-            Self::NoQuorum { cluster, answering, why } => write!(
+            Self::NoQuorum { cluster, answering, why, .. } => write!(
                 f,
                 "cluster {cluster} has no quorum that confirms its member list; answering: {} ({})",
                 answering.join(", "),

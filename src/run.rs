@@ -562,6 +562,9 @@ impl<'a> Run<'a> {
             if let Reason::Joining { caution: Some(caution), .. } = &decision.reason {
                 warn!("{caution}; proceeding anyway");
             }
+            if let (Reason::OwnDataTagged { .. }, Some(advice)) = (&decision.reason, decision.reason.advice()) {
+                warn!("{advice}; proceeding anyway");
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use etcd_bootstrap::decide::{decide, remember, statement};
 use etcd_bootstrap::model::{
     Absence, Action, AddressForm, Addresses, Agreement, Blind, BlindKind, CLUSTER_TAG, ClientView, ClusterId,
     ClusterState, Decision, Ec2, EtcdVersion, FOUNDING_TAG, Founder, FounderEntry, Founding, Group, Identity,
-    InitialCluster, Instance, InstanceId, JoinAs, Member, MemberId, MemberUrl, Observation, OwnData, PeerAnswer,
+    InitialCluster, Instance, InstanceId, JoinAs, Lack, Member, MemberId, MemberUrl, Observation, OwnData, PeerAnswer,
     PeerView, Policy, Probe, Proof, Reason, Record, Role, Scheme, Seen, Start, Statement, render_initial_cluster,
 };
 use etcd_bootstrap::reason::Exit;
@@ -695,6 +695,37 @@ fn formed_without_quorum_waits_and_names_the_survivors() {
     // Whatever the policy and the founders say, there are survivors.
     let forced = Scene::founders(3).hesitant(BlindKind::Unreachable, &[voter(2)], [2]);
     forced.policy(|p| p.initial_cluster = InitialCluster::Force).waits("no-quorum");
+}
+
+#[test]
+fn b10_f96_without_a_quorum_the_advice_is_by_cause() {
+    let advises = |scene: &Scene, lacks: Lack, words: &str| {
+        let Decision { action: Action::Wait, reason } = scene.decide() else { panic!("{:?}", scene.decide()) };
+        let Reason::NoQuorum { lack, .. } = &reason else { panic!("{reason:?}") };
+        let advice = reason.advice().expect("a person must do something");
+        assert!(*lack == lacks && advice.contains(words), "{lack:?}: {advice}");
+        assert!(!advice.contains("force-new-cluster"), "it keeps the cluster's id and splits a healthy one");
+        assert!(lacks == Lack::Instances || !advice.contains("snapshot"), "{advice}");
+    };
+    let list = [voter(2), voter(3), voter(4)];
+    let shut = [Absence::Tls("certificate expired".into()), no_answer(), Absence::Refused];
+    for absence in shut {
+        let scene = (2..=4).fold(Scene::group(4), |s, n| {
+            let view = s.view(OURS, &list, Some("3.6.0"));
+            s.probe(peer(n), view, Some(Err(absence.clone())))
+        });
+        advises(&scene, Lack::ClientPort, "make their client port answer");
+    }
+    let hesitant = |nodes| Scene::group(4).hesitant(BlindKind::Unreachable, &list, nodes);
+    advises(&hesitant(2..=3), Lack::Leader, "wait");
+    advises(&hesitant(2..=2), Lack::Etcds, "start the stopped members");
+    let lost = |n: u64| hesitant(2..=2).known(n, "terminated");
+    advises(&lost(3), Lack::Etcds, "start the stopped members");
+    advises(&lost(3).known(4, "terminated"), Lack::Instances, "snapshot");
+    // This node's own disk is one of them.
+    let wiped = Scene::group(3).hesitant(BlindKind::Unreachable, &[voter(1), voter(2), voter(3)], [2]);
+    advises(&wiped, Lack::Etcds, "start the stopped members");
+    advises(&wiped.known(3, "terminated"), Lack::Instances, "snapshot");
 }
 
 #[test]
@@ -1588,6 +1619,23 @@ fn f47_one_member_with_two_urls_is_one_voice() {
 }
 
 #[test]
+fn b11_f96_data_of_the_tagged_cluster_starts_though_a_stranger_answers() {
+    let list = [voter(2)];
+    let stranger =
+        |had_leader| Scene::group(3).data(log(1, had_leader)).member_of(OTHER, 2, &list, Seen::Yes(list.to_vec()));
+    for had_leader in [true, false] {
+        let scene = stranger(had_leader).tag(OURS);
+        scene.starts(Existing, Reason::OwnDataTagged { mine: OURS, other: OTHER, at: vec![peer(2).to_string()] });
+        let advice = scene.decide().reason.advice().expect("somebody must stop the other one");
+        assert!(advice.contains(&peer(2).to_string()) && advice.contains("keep the data"), "{advice}");
+    }
+    for scene in [stranger(true).untagged(), stranger(true).tag(OTHER), stranger(true).cloud_down()] {
+        scene.refuses(Reason::OtherClustersData { mine: OURS, formed: OTHER });
+        assert!(scene.decide().reason.advice().expect("there is some").contains("keep it"));
+    }
+}
+
+#[test]
 fn f48_data_of_another_cluster_is_refused_and_kept() {
     let scene = Scene::cluster(3).data(OwnData::Log {
         cluster_id: OTHER,
@@ -2348,7 +2396,8 @@ impl Chance {
         let answering: Vec<u64> = (2..=last).filter(|n| *n <= size && !self.odd()).collect();
         let cluster = self.mostly(OURS, &[OTHER]);
         let scene = scene.others_silent(&list);
-        let scene = if decided.is_some() && !self.odd() { scene.tag(cluster) } else { scene };
+        let scene =
+            if decided.is_some() && !self.odd() { scene.tag(self.mostly(cluster, &[OURS, OTHER])) } else { scene };
         answering.into_iter().fold(scene, |s, n| match decided {
             None => s.forming(cluster, &list, [n]),
             Some(_) => {
@@ -2455,7 +2504,7 @@ const WORLDS: u64 = if cfg!(debug_assertions) { 40_000 } else { 400_000 };
 
 /// All actions and all reasons.
 const SOMETIMES: &str = "\
-    wait refuse remove add set-data-aside begin-record agree give-up tag-group start-new start-existing follow own-data-listed own-data-nobody-objects \
+    wait refuse remove add set-data-aside begin-record agree give-up tag-group start-new start-existing follow own-data-listed own-data-nobody-objects own-data-tagged \
     founders-agree founders-majority agreed-founding resume untagged proven-dead replaces-own-lost-disk address-reused joining \
     backend-without-log never-led-other-formed never-led-other-founding never-led-founders-lost rejoin-after-removal endpoints metadata-blind \
     group-blind ec2-blind not-in-group group-unsettled founder-without-address second-read founders-disagree \

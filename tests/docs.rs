@@ -230,6 +230,7 @@ fn make(variant: &str) -> Vec<Reason> {
             let value = match kind {
                 "usize" => json!(1),
                 "Option<String>" => json!(null),
+                "Lack" => json!("client-port"),
                 "Vec<String>" | "Vec<InstanceId>" => json!([]),
                 _ => json!("1"),
             };
