@@ -95,13 +95,21 @@ fn with_data(o: &Observation, p: &Policy, me: &Identity, mine: &OwnLog<'_>, star
         (false, None) => alone_with_data(o, mine, start),
         (true, _) => {
             let cluster = &formed[&mine.cluster];
-            copied(o, p, me, cluster, mine).unwrap_or_else(|| among_own_cluster(cluster, p, mine, start))
+            let stopped = copied(o, p, me, cluster, mine).or_else(|| log_ahead(o, cluster).map(refuse));
+            stopped.unwrap_or_else(|| among_own_cluster(cluster, p, mine, start))
         }
     }
 }
 
 /// A log that never had a leader holds nothing. It is kept for as long as enough of its founders can still start; then
 /// it makes room for another founding.
+/// What was committed once is so in every later state of a cluster. One whose quorum has committed less than this node
+/// was made of an older copy, or afresh with the same ids: etcd panics in it, or gives up its own log (F86).
+fn log_ahead(o: &Observation, cluster: &Cluster<'_>) -> Option<Reason> {
+    let (mine, theirs) = (o.own_commit?, cluster.commit()?);
+    (mine > theirs).then_some(Reason::LogAhead { cluster: cluster.id, mine, theirs })
+}
+
 fn alone_with_data(o: &Observation, mine: &OwnLog<'_>, start: Start) -> Decision {
     if mine.had_leader || mine.founders.is_empty() {
         return restart(start, told_by_clients(o, mine), Reason::OwnDataNobodyObjects);
@@ -1361,6 +1369,12 @@ impl<'a> Cluster<'a> {
     fn row(&self, member: MemberId) -> Option<&'a Member> {
         let local = self.views.iter().flat_map(|(_, view)| &view.members);
         self.confirmed_list().into_iter().flatten().chain(local).find(|m| m.id == member)
+    }
+
+    /// How far a quorum has committed, by the furthest of those that it confirmed the list to.
+    fn commit(&self) -> Option<u64> {
+        let confirmed = self.serving().filter(|(_, view)| view.quorum_list.ok().is_some());
+        confirmed.filter_map(|(_, view)| view.commit).max()
     }
 
     fn serving(&self) -> impl Iterator<Item = (&'a MemberUrl, &'a ClientView)> {

@@ -5,7 +5,8 @@
 //!
 //! The write-ahead log is read as etcd itself reads it (server/storage/wal/decoder.go and wal.go, v3.7.1;
 //! wal/, v3.3.27 and v3.5.21: the frames, record types and checksums are the same in all of them), from
-//! its first record on and only up to the first proof that the member has known a leader.
+//! its first record on and only up to the first proof that the member has known a leader. How far it has come is read
+//! from its last segment alone.
 
 use std::fs::{self, DirEntry, File};
 use std::io::{self, BufReader, ErrorKind, Read};
@@ -19,7 +20,7 @@ use time::macros::format_description;
 use crate::model::{ClusterId, FounderEntry, MemberId, OwnData};
 
 /// Longer records are taken for damage, as etcd 3.4 does (maxWALEntrySizeLimit). Later versions allow as
-/// much as the file holds, but all that is read here comes before the first client's write.
+/// much as the file holds, but all that must be read here comes before the first client's write.
 const RECORD_LIMIT: u64 = 10 * 1024 * 1024;
 
 /// The length field before each record.
@@ -40,6 +41,25 @@ const BOOTSTRAP_TERM: u64 = 1;
 /// `founders` is empty unless this member is one of them and has written the list whole.
 pub fn read_own_data(data_dir: &Path, wal_dir: Option<&Path>) -> OwnData {
     read_directories(data_dir, wal_dir).unwrap_or_else(|why| OwnData::Unreadable { why })
+}
+
+/// The highest index that this member knew to be committed; None where that cannot be read.
+///
+/// Never more than was committed: reading ends at the first record that is not whole. Each segment begins with the
+/// state at its cut (wal.go, `cut`; the same from v3.4 on), so the last one tells, and etcd reads its 64 MB next anyway.
+pub fn read_commit(data_dir: &Path, wal_dir: Option<&Path>) -> Option<u64> {
+    let inner = data_dir.join("member").join("wal");
+    let segments = read_segments(wal_dir.unwrap_or(&inner)).ok()?;
+    let mut records = Records::open(&segments.last()?.path, true, 0).ok()?;
+    let mut commit = None;
+    while let Ok(Some(record)) = records.read_next() {
+        if matches!(record.kind, Kind::State) {
+            // raftpb.HardState: 3 commit (raft/raftpb/raft.proto).
+            let [index] = parse_numbers(&record.data, [3])?;
+            commit = Some(index);
+        }
+    }
+    commit
 }
 
 /// Renames `member` to `member.<time in UTC>` and, where there is one, `wal_dir` in the same way, so that

@@ -325,6 +325,10 @@ pub struct Observation {
     pub at: SystemTime,
     pub me: Seen<Identity>,
     pub own_data: OwnData,
+    /// Up to which index of raft's log the own data's member knew all to be committed, read before anybody was asked;
+    /// None without such data, and where it cannot be read.
+    #[serde(default)]
+    pub own_commit: Option<u64>,
     /// The etcd that this node will start; None where it was not asked: by a node with data, and by a consumer.
     pub etcd: Option<Seen<EtcdVersion>>,
     /// What this disk has agreed to; No, `Absent`, before it is asked for the first time.
@@ -520,6 +524,10 @@ pub struct ClientView {
     pub learner: bool,
     /// The list as a quorum confirms it; No where there was no quorum or no right to ask.
     pub quorum_list: Seen<Vec<Member>>,
+    /// Up to which index of raft's log this member knew all to be committed, after a quorum had confirmed the list;
+    /// None where none did.
+    #[serde(default)]
+    pub commit: Option<u64>,
 }
 
 /// An entry of etcd's member list.
@@ -891,6 +899,7 @@ pub enum Reason {
     Leaving { state: String },
     TwoClusters { one: ClusterId, other: ClusterId },
     OtherClustersData { mine: ClusterId, formed: ClusterId },
+    LogAhead { cluster: ClusterId, mine: u64, theirs: u64 },
     RemovedMember { member: MemberId, cluster: ClusterId },
     DiskIsACopy { member: String, why: String },
     AddressTaken { member: String },

@@ -112,11 +112,18 @@ impl Observer {
             Role::Member => disk::read_own_data(&self.places.data_dir, self.places.wal_dir.as_deref()),
             Role::Consumer => OwnData::Empty,
         };
+        // Before anybody is asked: the log of a member that runs may be ahead of what was answered a moment ago.
+        let own_commit = match &own_data {
+            OwnData::Log { had_leader: true, .. } => {
+                disk::read_commit(&self.places.data_dir, self.places.wal_dir.as_deref())
+            }
+            OwnData::Log { .. } | OwnData::Empty | OwnData::NoLog | OwnData::Unreadable { .. } => None,
+        };
         let version = self.etcd_version(&own_data);
         let outside = self.look_outside(own_data, before, fresh, said);
         // Side by side: neither waits for the other.
         let (etcd, observation) = tokio::join!(version, outside);
-        Observation { etcd, ..observation }
+        Observation { own_commit, etcd, ..observation }
     }
 
     /// Which etcd this node will start. One with data starts whatever it is, and is not kept waiting for it.
@@ -154,7 +161,7 @@ impl Observer {
         let heard = probes.iter().filter(|probe| matches!(probe.peer, PeerAnswer::Member(_)));
         self.heard = heard.map(|probe| probe.url.clone()).collect();
         let record = self.read_record();
-        Observation { at: now(), me, own_data, etcd: None, record, group, ec2, probes, before }
+        Observation { at: now(), me, own_data, own_commit: None, etcd: None, record, group, ec2, probes, before }
     }
 
     fn read_record(&self) -> Seen<Record> {

@@ -42,6 +42,7 @@ impl Reason {
             Self::NotInGroup { .. }
             | Self::TwoClusters { .. }
             | Self::OtherClustersData { .. }
+            | Self::LogAhead { .. }
             | Self::RemovedMember { .. }
             | Self::DiskIsACopy { .. }
             | Self::AddressTaken { .. }
@@ -100,6 +101,12 @@ impl Reason {
             Self::OtherClustersData { .. } => {
                 "this disk belongs to another cluster, and may be its last: attach it where \
                 it belongs, or move the data directory away, and keep it, to join afresh"
+                    .into()
+            }
+            Self::LogAhead { .. } => {
+                "the cluster that answers was restored, or created again, from less than this node \
+                has: find out which is the right one, and keep this data; if it is the other, move the data directory \
+                away to join afresh"
                     .into()
             }
             Self::RemovedMember { .. } => "run with --rejoin to set the old data aside and join as a new member".into(),
@@ -303,6 +310,11 @@ impl fmt::Display for Reason {
             Self::OtherClustersData { mine, formed } => {
                 write!(f, "the data is of cluster {mine}, but this group's cluster is {formed}")
             }
+            Self::LogAhead { cluster, mine, theirs } => write!(
+                f,
+                "this node's log is ahead of the cluster that answers: of cluster {cluster}, entry {mine} is committed \
+                 here, and a quorum has come to {theirs}"
+            ),
             Self::RemovedMember { member, cluster } => {
                 write!(f, "cluster {cluster} has removed this node's member {member}")
             }

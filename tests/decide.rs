@@ -201,6 +201,7 @@ impl Scene {
             at: now,
             me: Seen::No(blind(BlindKind::Unreachable)),
             own_data: OwnData::Empty,
+            own_commit: None,
             etcd: None,
             record: Seen::Yes(Record { nonce: disk(1), given_up: Vec::new(), agreed: None }),
             group: Seen::Yes(group),
@@ -405,6 +406,7 @@ impl Scene {
             },
             learner: list.iter().any(|m| m.id == MemberId(n) && m.learner),
             quorum_list: quorum,
+            commit: None,
         };
         let view = self.view(cluster, list, Some("3.6.0"));
         self.probe(peer(n), view, Some(Ok(client)))
@@ -1582,6 +1584,34 @@ fn f52_own_data_waits_for_no_quorum() {
 }
 
 #[test]
+fn b02_f86_a_log_that_is_ahead_of_the_cluster_is_refused() {
+    let list = [voter(1), voter(2), voter(3)];
+    let ahead = |own: Option<u64>, theirs: [Option<u64>; 2], mut scene: Scene| {
+        scene.o.own_commit = own;
+        for (probe, index) in scene.o.probes.iter_mut().zip(theirs) {
+            if let Some(Ok(view)) = &mut probe.client {
+                view.commit = index;
+            }
+        }
+        scene
+    };
+    let serving = || Scene::group(3).data(log(1, true)).serving(&list, 2..=3);
+    let refused = Reason::LogAhead { cluster: OURS, mine: 100, theirs: 99 };
+    assert_eq!(refused.exit(), Exit::Person);
+    ahead(Some(100), [Some(98), Some(99)], serving()).refuses(refused);
+    // Nor is it set aside, removed member or not.
+    let removed = Scene::group(3).data(log(1, true)).serving(&[voter(2), voter(3)], 2..=3);
+    ahead(Some(100), [Some(99); 2], removed.policy(|p| p.rejoin = true)).refuses("log-ahead");
+
+    // One that lags does not count, nor one that no quorum has confirmed, nor what is not known.
+    ahead(Some(100), [Some(9), Some(100)], serving()).starts(Existing, "own-data-listed");
+    ahead(Some(100), [None, None], serving()).starts(Existing, "own-data-listed");
+    ahead(None, [Some(9), Some(9)], serving()).starts(Existing, "own-data-listed");
+    let hesitant = Scene::group(3).data(log(1, true)).hesitant(BlindKind::Unreachable, &list, 2..=3);
+    ahead(Some(100), [Some(9), Some(9)], hesitant).starts(Existing, "own-data-nobody-objects");
+}
+
+#[test]
 fn f47_a_removed_member_is_refused_or_rejoins() {
     let list = [voter(2), voter(3)];
     let scene = Scene::group(3).data(log(1, true)).serving(&list, 2..=3);
@@ -2331,6 +2361,12 @@ impl Chance {
             }
         }
         scene.o.own_data = self.own_data();
+        scene.o.own_commit = self.any(&[None, Some(7), Some(8)]);
+        for probe in &mut scene.o.probes {
+            if let Some(Ok(view)) = &mut probe.client {
+                view.commit = self.any(&[None, Some(7), Some(8)]);
+            }
+        }
         scene = self.founding(scene, size);
         scene = self.identity_and_cloud(scene);
         let passes = self.rng.u8(..4);
@@ -2511,7 +2547,8 @@ const SOMETIMES: &str = "\
     founders-silent cluster-tagged creation-forbidden forming-without-me nothing-on-record founding-lost founders-agreeing founders-not-back \
     others-founding founding-tag-unreadable record-unusable no-quorum other-joining \
     learner-not-promoted removal-costs-quorum addition-risks-quorum version-unsettled owner-unknown no-member-answers \
-    too-few-endpoints warm-pool leaving two-clusters other-clusters-data removed-member address-taken data-unreadable denied \
+    too-few-endpoints warm-pool leaving two-clusters other-clusters-data log-ahead removed-member \
+    address-taken data-unreadable denied \
     not-the-tagged-cluster no-own-address version-skips-a-minor version-too-old";
 
 /// An action by its name, with the two starts told apart.

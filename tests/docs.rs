@@ -228,7 +228,7 @@ fn make(variant: &str) -> Vec<Reason> {
         let field = |field: &str| {
             let (name, kind) = field.split_once(": ").expect("a field has a type");
             let value = match kind {
-                "usize" => json!(1),
+                "usize" | "u64" => json!(1),
                 "Option<String>" => json!(null),
                 "Lack" => json!("client-port"),
                 "Vec<String>" | "Vec<InstanceId>" => json!([]),

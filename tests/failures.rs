@@ -12,6 +12,7 @@ use crate::e2e::{
     GROUP, PATIENCE, cluster_id, etcd_of, form, intact, on_every_etcd, put, replace_a_forgotten_one, rig, whole,
 };
 use crate::founding::agreed;
+use crate::founding::copy;
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::child::Signal;
 use crate::support::cloud::Ec2State;
@@ -564,6 +565,48 @@ async fn b09_f92_a_hand_made_member_whose_instance_was_replaced_is_named() {
     let name = format!("etcd-{}", dead.address);
     assert!([&name, "foreign-in-the-way", "--prune-foreign"].iter().all(|word| last.contains(*word)), "{}", run.stderr);
     assert_eq!(members(&rig, &nodes[0]).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn b02_f86_the_newest_log_is_no_member_of_a_cluster_of_older_copies() {
+    for etcd in ["3.4", "3.7"].into_iter().filter_map(etcd_of) {
+        let mut rig = rig(etcd);
+        rig.setup.deadline = "30s".into();
+        let nodes = form(&rig, 3).await;
+        let mut client = put(&rig, &nodes).await;
+        let copies = nodes[..2].iter().map(|node| node.dir().join("older"));
+        for (node, older) in nodes.iter().zip(copies.clone()) {
+            node.shut_down().await;
+            copy(&node.data_dir(), &older);
+            node.boot();
+            whole(&rig, &nodes).await;
+        }
+        for n in 0..100 {
+            client.put(format!("later-{n}"), "acknowledged", None).await.unwrap();
+        }
+        for node in &nodes {
+            node.shut_down().await;
+        }
+        // Alone and with its peers at its own state it is nobody's past.
+        let run = agent(&nodes[2], &[]).await;
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        nodes.iter().for_each(Node::boot);
+        whole(&rig, &nodes).await;
+        for node in &nodes {
+            node.shut_down().await;
+        }
+        for (node, older) in nodes.iter().zip(copies) {
+            std::fs::remove_dir_all(node.data_dir()).unwrap();
+            std::fs::rename(&older, node.data_dir()).unwrap();
+            node.boot();
+        }
+        rig.judge.all_healthy(&addresses(&nodes[..2]), PATIENCE).await.unwrap();
+        let run = agent(&nodes[2], &[]).await;
+        assert_eq!(run.code, 78, "{}", run.stderr);
+        assert!(run.stderr.contains("reason=log-ahead"), "{}", run.stderr);
+        let log = nodes[2].data_dir().join("member/wal");
+        assert!(log.read_dir().unwrap().next().is_some(), "its data is where it was");
+    }
 }
 
 #[tokio::test]

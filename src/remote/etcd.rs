@@ -36,9 +36,19 @@ pub async fn fetch_client_view(tls: Option<&Tls>, url: &MemberUrl) -> Result<Cli
     let status = tokio::time::timeout(READ_TIMEOUT, fetch_status(tls, url)).await;
     let (client, mut view) = status.unwrap_or(Err(Absence::NoAnswer(READ_TIMEOUT)))?;
     if view.leader.is_some() {
-        view.quorum_list = fetch_quorum_list(client).await;
+        view.quorum_list = fetch_quorum_list(client.clone()).await;
+    }
+    if let Seen::Yes(_) = &view.quorum_list {
+        view.commit = fetch_commit(client).await;
     }
     Ok(view)
+}
+
+/// Up to where this member knows the log to be committed. After a linearizable read that is at least all that was
+/// committed before it: the member has waited for that (raft's read index; server/etcdserver/v3_server.go, v3.7.1).
+async fn fetch_commit(mut client: Client) -> Option<u64> {
+    let status = tokio::time::timeout(READ_TIMEOUT, client.status()).await.ok()?.ok()?;
+    Some(status.raft_index())
 }
 
 async fn fetch_status(tls: Option<&Tls>, url: &MemberUrl) -> Result<(Client, ClientView), Absence> {
@@ -52,6 +62,7 @@ async fn fetch_status(tls: Option<&Tls>, url: &MemberUrl) -> Result<(Client, Cli
         leader: Some(status.leader()).filter(|id| *id != 0).map(MemberId),
         learner: status.is_learner(),
         quorum_list: unseen(BlindKind::Unreachable, "there is no leader".into()),
+        commit: None,
     };
     Ok((client, view))
 }

@@ -410,7 +410,18 @@ fn observation(sight: &Sight) -> Observation {
         }),
         None => Seen::No(Blind { kind: BlindKind::Absent, why: "the model says so".into() }),
     };
-    Observation { at: now(), me: Seen::Yes(me), own_data, etcd: None, record, group, ec2, probes, before }
+    Observation {
+        at: now(),
+        me: Seen::Yes(me),
+        own_data,
+        own_commit: None,
+        etcd: None,
+        record,
+        group,
+        ec2,
+        probes,
+        before,
+    }
 }
 
 fn founder_entry(row: &Row) -> FounderEntry {
@@ -515,6 +526,7 @@ fn etcd_answer(answer: &Answer) -> (PeerAnswer, Option<Result<ClientView, Absenc
         leader: leader.then_some(MemberId(1)),
         learner: *learner,
         quorum_list,
+        commit: None,
     };
     let cluster_version = led.then(|| "3.6.0".to_owned());
     let view = PeerView { cluster_id, members, server_version: version, cluster_version };
