@@ -165,7 +165,8 @@ fn other_cluster(group: &Group, mine: ClusterId) -> Option<String> {
 fn founders_missing(o: &Observation, agreed: &Agreement) -> Option<Vec<InstanceId>> {
     let (me, _, _) = own_group(o).ok()?;
     let here = |f: &&Founder| {
-        let says_so = statement_of(o, &f.instance).is_some_and(|theirs| f.nonce.as_ref() == Some(&theirs.nonce));
+        let says_so = statement_of(o, &f.instance)
+            .is_some_and(|theirs| f.nonce.as_ref() == Some(&theirs.nonce) && !has_moved_on(o, theirs, agreed.cluster));
         let runs = o.probes.iter().any(|probe| {
             let member = matches!(&probe.peer, PeerAnswer::Member(view) if view.cluster_id == agreed.cluster);
             member && probe.url == f.peer_url
@@ -242,7 +243,8 @@ impl<'a> Disk<'a> {
     }
 }
 
-/// A founder is lost to its founding when its instance is gone, when it has given it up, or when its disk is another.
+/// A founder is lost to its founding when its instance is gone, when it has given it up, when its disk is another, or
+/// when it has agreed to another founding since and no tag leads it back.
 fn lost_founders(o: &Observation, cluster: ClusterId, founders: &[(InstanceId, Disk<'_>)]) -> Lost {
     let mut lost = Lost { all: Vec::new(), unsure: Vec::new() };
     for (id, disk) in founders {
@@ -258,11 +260,20 @@ fn lost_founders(o: &Observation, cluster: ClusterId, founders: &[(InstanceId, D
             (Lives::Yes, Disk::Is(nonce)) if said.is_some_and(|s| s.nonce != *nonce) => {
                 Some("has another disk".to_owned())
             }
+            (Lives::Yes, _) if said.is_some_and(|s| has_moved_on(o, s, cluster)) => {
+                Some("agreed to another founding".to_owned())
+            }
             (Lives::Yes, Disk::Is(_) | Disk::Untold) => None,
         };
         lost.all.extend(why.map(|why| format!("{id} ({why})")));
     }
     lost
+}
+
+/// Whether a founder has agreed to another founding, and nothing will make it start this one.
+fn has_moved_on(o: &Observation, theirs: &Statement, cluster: ClusterId) -> bool {
+    let tagged = o.group.ok().and_then(tagged).is_some_and(|tagged| tagged.cluster == cluster);
+    !tagged && theirs.agreed.is_some_and(|agreed| agreed != cluster)
 }
 
 /// What is known of an instance that founded.

@@ -2174,6 +2174,12 @@ fn f87_data_that_never_had_a_leader_waits_for_a_quorum_of_its_founders() {
     alone.clone().forming(founding.cluster, &list, [2]).starts(Existing, "own-data-nobody-objects");
     alone.clone().forming(OTHER, &list, [2]).waits("founders-not-back");
     let wiped = |n| Statement { nonce: "beef".into(), ..said_by(n, None) };
+    // In a group that is not tagged, who has agreed again since will not start this one.
+    let again = |n| Statement { agreed: Some(OTHER), ..said_by(n, None) };
+    alone.clone().says(2, again(2)).starts(Existing, "own-data-nobody-objects");
+    let untagged = alone.clone().asg(|g| g.founding_tag = None);
+    untagged.clone().says(2, again(2)).waits("founders-not-back");
+    untagged.says(2, again(2)).says(3, wiped(3)).sets_aside("never-led-founders-lost");
     let mut hopeless = alone.clone().says(2, wiped(2)).says(3, wiped(3));
     let lost = (2..=3).map(|n| format!("{} (has another disk)", id(n))).collect();
     hopeless.sets_aside(Reason::NeverLedFoundersLost { mine: founding.cluster, lost });
