@@ -50,7 +50,8 @@ boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, a
 	cargo run --example boot
 
 STEPS := 10000000
-model: ## random walks through the model of tests/model, longer than in the tests
+model: ## the model of tests/model beyond what the tests visit: its largest scenarios, and random walks of STEPS=n
+	cargo test --test tests -- --ignored model::
 	STEPS=$(STEPS) cargo test --test tests -- --nocapture random_walks
 
 lint: ## formatting, clippy, licences, duplicate crates

@@ -3,7 +3,7 @@
 //!
 //! A cluster is what its leader's side has committed. Members that the leader does not reach keep their last list.
 
-use super::agent;
+use super::spell;
 use super::world::{Act, Address, Agent, Broken, Disk, Id, Log, Member, Node, Nonce, World};
 
 /// Ids of members added at run time start here, above all addresses.
@@ -148,8 +148,7 @@ fn anything_left(world: &World, cluster: usize, which: impl Fn(&Log) -> bool) ->
 
 fn form(world: &mut World, cluster: usize) {
     let others = |c: &usize| *c != cluster && world.clusters[*c].formed;
-    let holds = |c: usize| world.staying().filter_map(|(_, m)| m.log()).any(|log| log.cluster == c && log.led);
-    if (0..world.clusters.len()).filter(others).any(holds) || world.tag.is_some() {
+    if (0..world.clusters.len()).filter(others).any(|c| world.is_held(c)) || world.tag.is_some() {
         world.broken = world.broken.or(Some(Broken::SecondCluster));
     }
     world.clusters[cluster].formed = true;
@@ -442,7 +441,7 @@ pub fn may_tag(world: &World, n: Node) -> bool {
 /// tells, and of one that was added, being a voter.
 pub fn ran_unseen(world: &World, address: Address) -> bool {
     let silent = |c: &Cluster, n: Node| {
-        let founding = world.founding.as_ref().filter(|founding| agent::id_of(founding) == c.id);
+        let founding = world.founding.as_ref().filter(|founding| spell::id_of(founding) == c.id);
         founding.is_some_and(|founding| founding.iter().any(|(founder, _, nonce)| *founder == n && nonce.is_none()))
     };
     let unseen = |c: &Cluster, row: &Row| {

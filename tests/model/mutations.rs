@@ -12,13 +12,17 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 use super::Scenario;
 use super::etcd::Strict;
-use super::world::{Left, Rules, World};
+use super::world::{Act, Left, Machine, Rules, World};
+
+mod founding;
 
 /// A wrong rule, where it bites, and how soon.
 pub struct Mutation {
     name: &'static str,
     pub input: fn(&mut Observation, &Policy),
     pub output: fn(&Observation, Decision) -> Decision,
+    /// What becomes of the own disk after an act that changes it.
+    pub disk: fn(&Act, &mut Machine),
     begin: fn() -> World,
     rules: fn(&mut Rules),
     /// The first words of the property that breaks, and the length of the shortest trace to it.
@@ -27,6 +31,7 @@ pub struct Mutation {
 
 const SAME: fn(&mut Observation, &Policy) = |_, _| {};
 const AS_DECIDED: fn(&Observation, Decision) -> Decision = |_, decision| decision;
+const KEPT: fn(&Act, &mut Machine) = |_, _| {};
 const USUAL: fn(&mut Rules) = |_| {};
 
 const MUTATIONS: &[Mutation] = &[
@@ -38,6 +43,7 @@ const MUTATIONS: &[Mutation] = &[
             terminate(o, silent);
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(3, 4, true, Left { reboots: 1, ..Left::default() }),
         rules: USUAL,
         breaks: ("S2", 2),
@@ -51,9 +57,10 @@ const MUTATIONS: &[Mutation] = &[
             terminate(o, leaving);
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(3, 4, true, Left { terminations: 1, ..Left::default() }),
         rules: |rules| rules.leaves_slowly = true,
-        breaks: ("S2", 2),
+        breaks: ("S2", 5),
     },
     Mutation {
         name: "members belong to instances by name only",
@@ -70,6 +77,7 @@ const MUTATIONS: &[Mutation] = &[
             });
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(3, 5, true, Left { reboots: 1, ..Left::default() }),
         rules: USUAL,
         breaks: ("S2", 6),
@@ -81,6 +89,7 @@ const MUTATIONS: &[Mutation] = &[
             Reason::OtherJoining { member } => remove(o, member, decision.clone()),
             _ => decision,
         },
+        disk: KEPT,
         begin: || World::formed(3, 5, true, Left::default()),
         rules: USUAL,
         breaks: ("S2", 3),
@@ -97,6 +106,7 @@ const MUTATIONS: &[Mutation] = &[
             o.before = Some(before);
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(3, 4, true, Left { scale_outs: 1, odd_reads: 2, reboots: 1, ..Left::default() }),
         rules: USUAL,
         breaks: ("S2", 6),
@@ -108,6 +118,7 @@ const MUTATIONS: &[Mutation] = &[
             Reason::RemovalCostsQuorum { member, .. } => remove(o, member, decision.clone()),
             _ => decision,
         },
+        disk: KEPT,
         begin: || World::formed(3, 4, true, Left { terminations: 1, reboots: 1, ..Left::default() }),
         rules: |rules| rules.strict = Strict::Off,
         breaks: ("S3", 3),
@@ -121,6 +132,7 @@ const MUTATIONS: &[Mutation] = &[
             }
             _ => decision,
         },
+        disk: KEPT,
         begin: || World::formed(1, 2, true, Left::default()),
         rules: USUAL,
         breaks: ("S3", 1),
@@ -132,24 +144,10 @@ const MUTATIONS: &[Mutation] = &[
             Action::Add { .. } => start_as_if_listed(o).unwrap_or(decision),
             _ => decision,
         },
+        disk: KEPT,
         begin: || World::formed(3, 4, true, Left::default()),
         rules: USUAL,
         breaks: ("L1", 0),
-    },
-    Mutation {
-        name: "the own row that has run is resumed",
-        input: |o, _| {
-            let Seen::Yes(me) = o.me.clone() else { return };
-            each_member(o, |m| {
-                if m.peer_urls.iter().any(|url| me.addresses.hold(url)) {
-                    m.client_urls.clear();
-                }
-            });
-        },
-        output: AS_DECIDED,
-        begin: || World::formed(3, 3, true, Left { wipes: 1, ..Left::default() }),
-        rules: USUAL,
-        breaks: ("S1 no id", 3),
     },
     Mutation {
         name: "an added member is resumed though it votes",
@@ -161,6 +159,7 @@ const MUTATIONS: &[Mutation] = &[
             });
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(3, 4, true, Left { wipes: 1, ..Left::default() }),
         rules: USUAL,
         breaks: ("S1 no id", 8),
@@ -173,6 +172,7 @@ const MUTATIONS: &[Mutation] = &[
             }
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(3, 3, true, Left { log_losses: 1, ..Left::default() }),
         rules: USUAL,
         breaks: ("S4 no old", 7),
@@ -185,6 +185,7 @@ const MUTATIONS: &[Mutation] = &[
             }
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(3, 3, false, Left { terminations: 2, reboots: 1, ..Left::default() }),
         rules: USUAL,
         breaks: ("S4 no data", 6),
@@ -197,9 +198,10 @@ const MUTATIONS: &[Mutation] = &[
             }
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::fresh(3, Left { terminations: 2, ..Left::default() }),
         rules: USUAL,
-        breaks: ("L1", 6),
+        breaks: ("L1", 5),
     },
     Mutation {
         name: "the tag is not looked at",
@@ -209,36 +211,19 @@ const MUTATIONS: &[Mutation] = &[
             }
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(2, 2, true, Left { terminations: 2, ..Left::default() }),
         rules: USUAL,
-        breaks: ("S1 no second", 12),
+        breaks: ("S1 no second", 13),
     },
     Mutation {
         name: "silence is agreement",
-        input: |o, p| agree_for(o, p, |peer| matches!(peer, PeerAnswer::Absent(_))),
+        input: agree_for_the_silent,
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::formed(3, 3, false, Left { terminations: 2, cuts: 1, ..Left::default() }),
         rules: |rules| rules.tag = false,
-        breaks: ("S1 no second", 12),
-    },
-    Mutation {
-        name: "a majority founds in any generation",
-        input: |o, _| {
-            let at = o.at;
-            each_instance(o, |_, instance| instance.launched = Some(at));
-        },
-        output: AS_DECIDED,
-        begin: || World::formed(3, 3, false, Left { terminations: 2, cuts: 1, ..Left::default() }),
-        rules: |rules| rules.tag = false,
-        breaks: ("S1 no second", 14),
-    },
-    Mutation {
-        name: "other lists of founders are agreed to",
-        input: |o, p| agree_for(o, p, |peer| matches!(peer, PeerAnswer::Founding(_))),
-        output: AS_DECIDED,
-        begin: || World::fresh(3, Left { terminations: 2, odd_reads: 1, scale_outs: 1, ..Left::default() }),
-        rules: USUAL,
-        breaks: ("L1", 8),
+        breaks: ("S1 no second", 13),
     },
     Mutation {
         name: "a forming cluster is not seen",
@@ -251,9 +236,10 @@ const MUTATIONS: &[Mutation] = &[
             }
         },
         output: AS_DECIDED,
+        disk: KEPT,
         begin: || World::fresh(3, Left { terminations: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("L1", 5),
+        breaks: ("L1", 8),
     },
 ];
 
@@ -293,11 +279,11 @@ fn terminate(o: &mut Observation, ids: BTreeSet<InstanceId>) {
     });
 }
 
-/// Puts the own list of founders into the mouths of others.
-fn agree_for(o: &mut Observation, p: &Policy, whom: impl Fn(&PeerAnswer) -> bool) {
+/// Puts the own statement into the mouths of those who are silent.
+fn agree_for_the_silent(o: &mut Observation, p: &Policy) {
     let Some(own) = etcd_bootstrap::decide::statement(o, p).filter(|own| own.founders.is_some()) else { return };
-    for probe in &mut o.probes {
-        let Some(instance) = probe.instance.clone().filter(|_| whom(&probe.peer)) else { continue };
+    for probe in o.probes.iter_mut().filter(|probe| matches!(probe.peer, PeerAnswer::Absent(_))) {
+        let Some(instance) = probe.instance.clone() else { continue };
         probe.peer = PeerAnswer::Founding(Statement { instance, ..own.clone() });
         probe.client = None;
     }
@@ -342,7 +328,7 @@ fn start_as_if_listed(o: &Observation) -> Option<Decision> {
 #[test]
 fn every_wrong_rule_is_found_by_the_shortest_way() {
     let mut wrong = Vec::new();
-    for mutation in MUTATIONS {
+    for mutation in MUTATIONS.iter().chain(founding::MUTATIONS) {
         let found = shortest(mutation);
         let (property, steps) = found.unwrap_or(("nothing", 0));
         println!("{:60} {:48} {steps:3}", mutation.name, property);

@@ -6,7 +6,8 @@ use stateright::Property;
 
 use super::Scenario;
 use super::etcd::{self, FIRST_ADDED, Row, quorum};
-use super::world::{Broken, Event, Left, Life, Machine, Node, World};
+use super::happen::Event;
+use super::world::{Broken, Left, Life, Machine, Node, World};
 
 /// What holds in every state.
 pub fn never() -> Vec<Property<Scenario>> {
@@ -76,10 +77,14 @@ fn is_voter(world: &World, n: Node) -> bool {
     member.and_then(|(c, id)| world.clusters[c].row(id)).is_some_and(|row| row.published && !row.learner)
 }
 
-/// Whether the agents owe it to this world that all ends well: there is no cluster yet, or most of its voters live.
+/// Whether the agents owe it to this world that all ends well: most voters of its cluster live, or nothing is left of a
+/// cluster and the tag names none.
 fn is_owed(world: &World) -> bool {
-    let mut formed = (0..world.clusters.len()).filter(|c| world.clusters[*c].formed);
+    let mut formed = (0..world.clusters.len()).filter(|c| world.clusters[*c].formed && world.is_held(*c));
     let Some(cluster) = formed.next() else { return world.tag.is_none() };
+    if is_a_persons(world) {
+        return false;
+    }
     let row = |member| world.clusters[cluster].row(member).is_some_and(|row| !row.learner);
     let lives =
         |m: &Machine| m.life == Life::InService && m.log().is_some_and(|log| log.cluster == cluster && row(log.member));
@@ -100,6 +105,15 @@ fn all_are_voters(world: &World) -> bool {
 /// L2: the cluster has no other members.
 fn nobody_else_is(world: &World) -> bool {
     world.formed_cluster().is_some_and(|cluster| world.clusters[cluster].list.len() == world.desired)
+}
+
+/// Whether a person has put back a disk whose member has been removed since, or whose cluster is another now. Its node
+/// refuses, rightly, and the member that it was in between is gone while its instance is there: only a person can help.
+fn is_a_persons(world: &World) -> bool {
+    world.running().filter(|(_, m)| m.put_back).any(|(_, m)| {
+        let member = m.log().and_then(|log| world.clusters[log.cluster].row(log.member));
+        member.is_none() || m.log().map(|log| log.cluster) != world.formed_cluster()
+    })
 }
 
 /// Runs the agents fairly after the last fault. Only a node that joins removes the dead (ARCHITECTURE.md, F74), so

@@ -1,7 +1,8 @@
 //! Random walks where there are too many states to visit all: five and seven nodes, and everything goes wrong.
 
 use super::etcd::Strict;
-use super::world::{Event, Left, World};
+use super::happen::Event;
+use super::world::{Left, World};
 use super::{Scenario, properties};
 
 /// Steps of all walks together; `make model STEPS=...` takes more.
@@ -41,6 +42,7 @@ impl Walk {
             scale_outs: rng.u8(..3),
             restores: rng.u8(..2),
             untags: 0,
+            denials: 0,
         };
         let nodes = [5, 7][rng.usize(..2)];
         let begin = match rng.u8(..3) {
@@ -85,7 +87,15 @@ impl Walk {
     fn choose(&mut self, world: &World) -> Event {
         let events = world.events(&self.scenario.rules);
         let own = |event: &&Event| {
-            matches!(event, Event::Look(..) | Event::Carry(_) | Event::Publish(_) | Event::Promote(_) | Event::Tag(_))
+            matches!(
+                event,
+                Event::Look(..)
+                    | Event::Denied(_)
+                    | Event::Carry(_)
+                    | Event::Publish(_)
+                    | Event::Promote(_)
+                    | Event::Tag(_)
+            )
         };
         let steps: Vec<&Event> = events.iter().filter(own).collect();
         let pick: Vec<&Event> = if steps.is_empty() || self.rng.u8(..6) == 0 { events.iter().collect() } else { steps };

@@ -3,8 +3,8 @@
 //! Everything is small and canonical, so that equal situations are equal values: an instance is its number in the order
 //! of ids, an address its last octet, a time "young" or "old".
 
-use super::agent;
 use super::etcd::{self, Cluster, Row};
+use super::spell;
 
 /// A cluster's id, as the shipped code and etcd derive it.
 pub type Id = u64;
@@ -57,6 +57,8 @@ pub struct Machine {
     pub nonces: Nonce,
     /// A copy of the disk as it was before a wipe.
     pub saved: Option<(Log, Option<Record>)>,
+    /// The disk is such a copy.
+    pub put_back: bool,
     pub etcd_runs: bool,
     /// Nothing runs before etcd when etcd does: then it is `Off`.
     pub agent: Agent,
@@ -145,7 +147,7 @@ pub struct Statement {
 }
 
 /// `model::Before`, made finite.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Before {
     pub founders: Option<(Vec<Node>, Standing)>,
     pub suspects: Vec<(Member, Standing)>,
@@ -153,6 +155,9 @@ pub struct Before {
     pub forgotten: Vec<(Node, Standing)>,
     /// The founding that this run has tagged.
     pub tagged: Option<Founders>,
+    /// The cluster that this run has tagged.
+    pub cluster_tagged: Option<Id>,
+    pub untaggable: bool,
 }
 
 /// For how long and in how many reads something was found.
@@ -195,7 +200,7 @@ pub enum Act {
 }
 
 impl Act {
-    fn is_call(&self) -> bool {
+    pub fn is_call(&self) -> bool {
         matches!(self, Self::Remove { .. } | Self::Add { .. } | Self::Tag { .. })
     }
 }
@@ -220,6 +225,8 @@ pub struct Left {
     pub restores: u8,
     /// The group's tags removed by hand.
     pub untags: u8,
+    /// Calls that would tag the group and are denied.
+    pub denials: u8,
 }
 
 /// What may never happen.
@@ -286,40 +293,8 @@ impl Rules {
     };
 }
 
-/// One thing that happens.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Event {
-    // An agent
-    Look(Node, Read),
-    Carry(Node),
-    // An etcd and what follows its start
-    Publish(Node),
-    Promote(Node),
-    Tag(Node),
-    StartTimesOut(Node),
-    // AWS
-    Leave(Node),
-    Terminate(Node),
-    Terminated(Node),
-    Forget(Node),
-    Launch(Address),
-    ScaleIn(Node),
-    ScaleOut,
-    // Faults
-    Reboot(Node),
-    Wipe(Node),
-    Restore(Node),
-    Untag,
-    LoseLog(Node),
-    Cut(Node, Node),
-    Isolate(Node),
-    Heal,
-    // Time
-    Minute,
-}
-
 impl Machine {
-    fn new(address: Address, later: bool) -> Self {
+    pub fn new(address: Address, later: bool) -> Self {
         Self {
             life: Life::InService,
             address,
@@ -329,6 +304,7 @@ impl Machine {
             given_up: Vec::new(),
             nonces: 0,
             saved: None,
+            put_back: false,
             etcd_runs: false,
             agent: Agent::Off,
         }
@@ -349,6 +325,7 @@ impl Machine {
     pub fn loses(&mut self, disk: Disk) {
         self.disk = disk;
         self.record = None;
+        self.put_back = false;
     }
 
     pub fn log(&self) -> Option<&Log> {
@@ -358,17 +335,19 @@ impl Machine {
         }
     }
 
-    fn boots(&mut self) {
+    pub fn boots(&mut self) {
         self.etcd_runs = false;
         self.agent = Agent::Off;
     }
 }
 
 impl World {
-    /// A fresh group.
+    /// A fresh group, whose nodes have begun their records.
     pub fn fresh(nodes: u8, left: Left) -> Self {
+        let mut machines: Vec<Machine> = (0..nodes).map(|n| Machine::new(n, false)).collect();
+        machines.iter_mut().for_each(Machine::begin_record);
         Self {
-            nodes: (0..nodes).map(|n| Machine::new(n, false)).collect(),
+            nodes: machines,
             desired: usize::from(nodes),
             tag: None,
             founding: None,
@@ -381,26 +360,48 @@ impl World {
         }
     }
 
-    /// A formed cluster of the first `members` instances of a group of `nodes`.
+    /// All founders have agreed and the tag is written; none of them has started.
+    pub fn tagged(nodes: u8, left: Left) -> Self {
+        let mut world = Self::fresh(nodes, left);
+        let founders = world.founders(nodes);
+        for machine in &mut world.nodes {
+            machine.record = Some(Record { nonce: 1, agreed: Some(founders.clone()) });
+        }
+        Self { founding: Some(founders), ..world }
+    }
+
+    /// A cluster that has just had its first leader: the last founder is not published, and the cluster's tag is not
+    /// written yet.
+    pub fn led(members: u8, nodes: u8, left: Left) -> Self {
+        let mut world = Self::formed(members, nodes, true, left);
+        world.clusters[0].list.last_mut().expect("it has members").published = false;
+        Self { tag: None, ..world }
+    }
+
+    /// A formed cluster of the first `members` instances of a group of `nodes`, with both tags or none.
     pub fn formed(members: u8, nodes: u8, tag: bool, left: Left) -> Self {
         let mut world = Self::fresh(nodes, left);
-        let founders: Founders = (0..members).map(|n| (n, n, Some(1))).collect();
-        let id = agent::id_of(&founders);
-        let begun = founders.iter().map(|(n, _, nonce)| (*n, nonce.expect("it has one"))).collect();
+        let founders = world.founders(members);
+        let id = spell::id_of(&founders);
         let row = |n| Row { id: n, address: n, name: Some(n), published: true, learner: false, ran: true };
         let list: Vec<Row> = (0..members).map(row).collect();
-        let founding_list = list.clone();
+        let founding_list = list.iter().map(|row| Row { published: false, ran: false, ..row.clone() }).collect();
+        let begun = (0..members).map(|n| (n, 1)).collect();
         world.clusters.push(Cluster { id, founding_list, begun, formed: true, list });
         for machine in &mut world.nodes[..usize::from(members)] {
             let member = machine.address;
             machine.disk = Disk::Log(Log { cluster: 0, member, led: true, fresh: true, stale: None });
-            machine.begin_record();
             machine.record = Some(Record { nonce: 1, agreed: Some(founders.clone()) });
             machine.etcd_runs = true;
         }
         world.tag = tag.then_some(id);
         world.founding = tag.then_some(founders);
         world
+    }
+
+    /// The first instances with their first disks.
+    fn founders(&self, members: u8) -> Founders {
+        (0..members).map(|n| (n, self.machine(n).address, Some(1))).collect()
     }
 
     pub fn machine(&self, n: Node) -> &Machine {
@@ -456,218 +457,15 @@ impl World {
         change(self);
     }
 
-    /// The cluster that had a leader; two are a broken world.
+    /// The cluster that had a leader: one whose data is still there before one whose data is lost.
     pub fn formed_cluster(&self) -> Option<usize> {
-        self.clusters.iter().position(|c| c.formed)
+        let formed = |c: &usize| self.clusters[*c].formed;
+        let all = || (0..self.clusters.len()).filter(formed);
+        all().find(|c| self.is_held(*c)).or_else(|| all().next())
     }
 
-    /// Everything that may happen next.
-    pub fn events(&self, rules: &Rules) -> Vec<Event> {
-        let mut events = Vec::new();
-        if self.broken.is_some() {
-            return events;
-        }
-        for (n, m) in self.running() {
-            self.steps(n, m, rules, &mut events);
-            self.faults(n, m, rules, &mut events);
-        }
-        self.cloud(rules, &mut events);
-        if !self.cut.is_empty() {
-            events.push(Event::Heal);
-        }
-        let tagged = self.tag.is_some() || self.founding.is_some();
-        events.extend((self.left.untags > 0 && tagged).then_some(Event::Untag));
-        // Calls to etcd have a deadline of seconds.
-        if !rules.calls_are_prompt
-            || !self.nodes.iter().any(|m| matches!(&m.agent, Agent::Decided(_, act) if act.is_call()))
-        {
-            events.push(Event::Minute);
-        } else {
-            events.retain(|event| !matches!(event, Event::Launch(_)));
-        }
-        events
-    }
-
-    /// What a node does by itself.
-    pub fn steps(&self, n: Node, m: &Machine, rules: &Rules, events: &mut Vec<Event>) {
-        match &m.agent {
-            Agent::Off | Agent::Waiting(_) if !m.etcd_runs => {
-                events.push(Event::Look(n, Read::Now));
-                if self.left.odd_reads > 0 {
-                    events.push(Event::Look(n, Read::Nothing));
-                    events.extend(self.aws_before.is_some().then_some(Event::Look(n, Read::Before)));
-                }
-            }
-            Agent::Decided(..) => events.push(Event::Carry(n)),
-            Agent::Off | Agent::Waiting(_) => {}
-        }
-        if m.etcd_runs {
-            events.extend(etcd::may_publish(self, n).then_some(Event::Publish(n)));
-            events.extend(etcd::may_promote(self, n).then_some(Event::Promote(n)));
-            events.extend((rules.tag && etcd::may_tag(self, n)).then_some(Event::Tag(n)));
-            // A unit of etcd is started once its etcd has a leader; until then systemd's timeout ends it.
-            events.extend(m.log().is_some_and(|log| !log.led).then_some(Event::StartTimesOut(n)));
-        }
-    }
-
-    fn faults(&self, n: Node, m: &Machine, rules: &Rules, events: &mut Vec<Event>) {
-        let left = &self.left;
-        events.extend((left.reboots > 0).then_some(Event::Reboot(n)));
-        if m.disk != Disk::Empty {
-            let too_soon = rules.disks_outlast_publication && etcd::ran_unseen(self, m.address);
-            events.extend((left.wipes > 0 && !too_soon).then_some(Event::Wipe(n)));
-            events.extend((left.log_losses > 0 && m.disk != Disk::Backend && !too_soon).then_some(Event::LoseLog(n)));
-        }
-        events.extend((left.restores > 0 && m.saved.is_some()).then_some(Event::Restore(n)));
-        if left.cuts > 0 {
-            let others = self.running().map(|(other, _)| other).filter(|other| *other != n);
-            events.extend(others.filter(|o| self.reaches(n, *o)).map(|other| Event::Cut(n, other)));
-            events.push(Event::Isolate(n));
-        }
-        match m.life {
-            Life::InService => {
-                if left.terminations > 0 {
-                    events.push(Event::Terminate(n));
-                    events.extend(rules.leaves_slowly.then_some(Event::Leave(n)));
-                }
-                events.extend((left.scale_ins > 0 && self.desired > 1).then_some(Event::ScaleIn(n)));
-            }
-            Life::Leaving => events.push(Event::Terminate(n)),
-            Life::ShuttingDown | Life::Terminated | Life::Forgotten => {}
-        }
-    }
-
-    /// What AWS does by itself.
-    pub fn cloud(&self, rules: &Rules, events: &mut Vec<Event>) {
-        for (n, m) in self.all() {
-            match m.life {
-                Life::ShuttingDown => events.push(Event::Terminated(n)),
-                Life::Terminated if self.left.forgotten > 0 => events.push(Event::Forget(n)),
-                Life::InService | Life::Leaving | Life::Terminated | Life::Forgotten => {}
-            }
-        }
-        if self.left.scale_outs > 0 {
-            events.push(Event::ScaleOut);
-        }
-        let in_service = self.all().filter(|(_, m)| m.life == Life::InService).count();
-        if in_service < self.desired {
-            let held = |a: &Address| self.all().any(|(_, m)| m.address == *a && m.life.runs());
-            let fresh = self.nodes.iter().map(|m| m.address + 1).max().unwrap_or(0);
-            events.push(Event::Launch(fresh));
-            if rules.addresses_are_reused {
-                let too_soon = |a: &Address| rules.disks_outlast_publication && etcd::ran_unseen(self, *a);
-                events.extend((0..fresh).filter(|a| !held(a) && !too_soon(a)).map(Event::Launch));
-            }
-        }
-    }
-
-    /// The world after an event that is no agent's.
-    pub fn happen(&mut self, event: &Event, rules: &Rules) {
-        match *event {
-            Event::Look(..) | Event::Carry(_) => unreachable!("agents do these"),
-            Event::Publish(n) => etcd::publish(self, n),
-            Event::Promote(n) => etcd::promote(self, n),
-            Event::Tag(n) => {
-                let cluster = self.machine(n).log().expect("it runs").cluster;
-                let id = self.clusters[cluster].id;
-                self.aws_changes(|w| w.tag = Some(id));
-            }
-            Event::Untag => {
-                self.left.untags -= 1;
-                self.aws_changes(|w| (w.tag, w.founding) = (None, None));
-            }
-            Event::StartTimesOut(n) | Event::Reboot(n) => {
-                self.left.reboots -= u8::from(matches!(event, Event::Reboot(_)));
-                self.machine_mut(n).boots();
-            }
-            Event::Wipe(n) => {
-                self.left.wipes -= 1;
-                let kept = self.left.restores > 0;
-                let machine = self.machine_mut(n);
-                machine.boots();
-                machine.saved = machine.log().filter(|_| kept).map(|log| (log.clone(), machine.record.clone()));
-                machine.loses(Disk::Empty);
-                machine.given_up.clear();
-            }
-            Event::Restore(n) => {
-                self.left.restores -= 1;
-                let machine = self.machine_mut(n);
-                machine.boots();
-                let (log, record) = machine.saved.take().expect("it was saved");
-                machine.disk = Disk::Log(Log { fresh: false, ..log });
-                machine.record = record;
-            }
-            Event::LoseLog(n) => {
-                self.left.log_losses -= 1;
-                self.machine_mut(n).boots();
-                self.machine_mut(n).disk = Disk::Backend;
-                // The record lies beside the backend: it is set aside together with it.
-            }
-            Event::Leave(n) => {
-                self.left.terminations -= 1;
-                self.aws_changes(|w| w.machine_mut(n).life = Life::Leaving);
-            }
-            Event::Terminate(n) => {
-                self.left.terminations -= u8::from(self.machine(n).life == Life::InService);
-                self.aws_changes(|w| w.machine_mut(n).life = Life::ShuttingDown);
-            }
-            Event::ScaleIn(n) => {
-                self.left.scale_ins -= 1;
-                self.aws_changes(|w| w.machine_mut(n).life = Life::ShuttingDown);
-                self.desired -= 1;
-            }
-            Event::Terminated(n) => self.aws_changes(|w| {
-                let machine = w.machine_mut(n);
-                machine.boots();
-                machine.life = Life::Terminated;
-                machine.loses(Disk::Empty);
-                machine.given_up.clear();
-                machine.saved = None;
-                machine.nonces = 0;
-                w.cut.retain(|(from, to)| *from != n && *to != n);
-            }),
-            Event::Forget(n) => {
-                self.left.forgotten -= 1;
-                self.aws_changes(|w| w.machine_mut(n).life = Life::Forgotten);
-            }
-            Event::ScaleOut => {
-                self.left.scale_outs -= 1;
-                self.aws_changes(|w| w.desired += 1);
-            }
-            Event::Launch(address) => {
-                let machine = Machine::new(address, rules.replacements_are_late);
-                self.aws_changes(|w| w.nodes.push(machine));
-            }
-            Event::Cut(from, to) => {
-                self.left.cuts -= 1;
-                self.cut_links([(from, to)]);
-            }
-            Event::Isolate(n) => {
-                self.left.cuts -= 1;
-                let others: Vec<Node> = self.running().map(|(other, _)| other).filter(|other| *other != n).collect();
-                self.cut_links(others.into_iter().flat_map(|other| [(n, other), (other, n)]));
-            }
-            Event::Heal => self.cut.clear(),
-            Event::Minute => self.minute(),
-        }
-        etcd::settle(self);
-    }
-
-    fn cut_links(&mut self, links: impl IntoIterator<Item = (Node, Node)>) {
-        self.cut.extend(links);
-        self.cut.sort_unstable();
-        self.cut.dedup();
-    }
-
-    /// Enough time for every grace. AWS's reads have caught up by then.
-    fn minute(&mut self) {
-        self.aws_before = None;
-        for machine in &mut self.nodes {
-            let (Agent::Waiting(memory) | Agent::Decided(memory, _)) = &mut machine.agent else { continue };
-            let before = &mut memory.before;
-            before.founders.iter_mut().for_each(|(_, standing)| standing.old = true);
-            before.suspects.iter_mut().for_each(|(_, standing)| standing.old = true);
-            before.forgotten.iter_mut().for_each(|(_, standing)| standing.old = true);
-        }
+    /// Whether an instance that stays has data of a cluster that was led.
+    pub fn is_held(&self, cluster: usize) -> bool {
+        self.staying().filter_map(|(_, m)| m.log()).any(|log| log.cluster == cluster && log.led)
     }
 }

@@ -1,0 +1,184 @@
+//! Every state of groups that create their cluster: before the founding tag with two founders, after it with three.
+
+use etcd_bootstrap::model::{Founding, Policy};
+
+use super::world::{Left, World};
+use super::{Scenario, properties};
+
+/// Without the graces that only a majority waits for.
+const UNANIMOUS: fn(&mut Policy) = |policy| policy.founding = Founding::Unanimous;
+
+// ---------------------------------------------------------------- before the tag
+
+#[test]
+fn two_founders_replaced_before_or_after() {
+    let left = Left { terminations: 1, odd_reads: 1, ..Left::default() };
+    Scenario::new(World::fresh(2, left))
+        .rules(|rules| rules.addresses_are_reused = true)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(49_771, &["start-new agreed-founding"]);
+}
+
+#[test]
+fn f87_two_founders_wiped_and_rebooted_whose_tags_cross() {
+    let left = Left { wipes: 1, reboots: 1, ..Left::default() };
+    Scenario::new(World::fresh(2, left))
+        .rules(|rules| rules.tags_are_prompt = false)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(25_520, &["start-new agreed-founding"]);
+}
+
+#[test]
+fn f87_two_founders_one_of_which_is_denied_the_tag() {
+    let left = Left { denials: 2, wipes: 1, ..Left::default() };
+    Scenario::new(World::fresh(2, left))
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(10_195, &["start-new agreed-founding"]);
+}
+
+#[test]
+fn b24_f87_two_founders_without_the_right_to_tag() {
+    let left = Left { wipes: 1, terminations: 1, ..Left::default() };
+    Scenario::new(World::fresh(2, left))
+        .rules(|rules| rules.tag = false)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(38_710, &["start-new agreed-founding"]);
+}
+
+#[test]
+fn b24_f87_three_founders_without_the_right_to_tag_one_wiped() {
+    let left = Left { wipes: 1, ..Left::default() };
+    Scenario::new(World::fresh(3, left))
+        .rules(|rules| rules.tag = false)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(26_048, &["start-new agreed-founding"]);
+}
+
+#[test]
+fn f87_three_founders_without_the_right_to_tag_one_rebooted() {
+    let left = Left { reboots: 1, ..Left::default() };
+    Scenario::new(World::fresh(3, left))
+        .rules(|rules| rules.tag = false)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(7_891, &["start-new agreed-founding"]);
+}
+
+#[test]
+#[ignore = "many states: make model"]
+fn f87_three_founders_one_of_them_replaced() {
+    let left = Left { terminations: 1, ..Left::default() };
+    Scenario::new(World::fresh(3, left))
+        .policy(UNANIMOUS)
+        .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
+        .explore(232_348, &["start-new agreed-founding"]);
+}
+
+#[test]
+#[ignore = "many states: make model"]
+fn three_founders_one_of_them_replaced_slowly() {
+    let left = Left { terminations: 1, ..Left::default() };
+    Scenario::new(World::fresh(3, left))
+        .rules(|rules| rules.leaves_slowly = true)
+        .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
+        .explore(642_268, &["start-new agreed-founding"]);
+}
+
+#[test]
+#[ignore = "many states: make model"]
+fn three_founders_behind_failing_links_one_wiped() {
+    let left = Left { cuts: 1, wipes: 1, ..Left::default() };
+    Scenario::new(World::fresh(3, left))
+        .sometimes(&[properties::ALL_JOINED, properties::WIPED_RETURNS])
+        .explore(1_443_682, &["start-new agreed-founding"]);
+}
+
+// ---------------------------------------------------------------- after the tag
+
+#[test]
+fn b24_f87_a_tagged_founding_one_of_whose_founders_is_replaced() {
+    let left = Left { terminations: 1, ..Left::default() };
+    Scenario::new(World::tagged(3, left))
+        .policy(UNANIMOUS)
+        .sometimes(&[properties::ALL_JOINED, properties::REPLACED])
+        .explore(114_442, &["start-new agreed-founding"]);
+}
+
+#[test]
+fn b24_f87_a_tagged_founding_two_of_whose_disks_are_lost() {
+    let left = Left { wipes: 2, ..Left::default() };
+    Scenario::new(World::tagged(3, left))
+        .policy(UNANIMOUS)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(93_061, &["give-up founding-lost"]);
+}
+
+#[test]
+fn f87_a_tagged_founding_behind_failing_links_one_rebooted() {
+    let left = Left { cuts: 1, reboots: 1, ..Left::default() };
+    Scenario::new(World::tagged(3, left))
+        .policy(UNANIMOUS)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(122_392, &["start-new agreed-founding"]);
+}
+
+#[test]
+#[ignore = "many states: make model"]
+fn b24_f87_a_tagged_founding_one_founder_replaced_another_wiped() {
+    let left = Left { terminations: 1, wipes: 1, ..Left::default() };
+    Scenario::new(World::tagged(3, left))
+        .policy(UNANIMOUS)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(1_068_523, &["give-up founding-lost"]);
+}
+
+#[test]
+fn b24_f87_a_tagged_founding_of_two_one_replaced_another_wiped() {
+    let left = Left { terminations: 1, wipes: 1, ..Left::default() };
+    Scenario::new(World::tagged(2, left))
+        .policy(UNANIMOUS)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(33_901, &["give-up founding-lost"]);
+}
+
+// ---------------------------------------------------------------- after the first leader
+
+#[test]
+fn b03_f85_untagged_nodes_of_long_ago_two_wiped() {
+    let left = Left { wipes: 2, reboots: 1, ..Left::default() };
+    Scenario::new(World { aged: true, ..World::formed(3, 3, false, left) })
+        .sometimes(&[properties::WIPED_RETURNS])
+        .explore(6_937, &["wait founders-silent"]);
+}
+
+#[test]
+fn f87_a_group_that_cannot_be_tagged_two_wiped() {
+    let left = Left { wipes: 2, reboots: 1, ..Left::default() };
+    Scenario::new(World::formed(3, 3, false, left))
+        .rules(|rules| rules.tag = false)
+        .sometimes(&[properties::WIPED_RETURNS])
+        .explore(13_034, &["wait founders-silent"]);
+}
+
+#[test]
+fn f87_just_led_one_founder_replaced_another_wiped() {
+    let left = Left { terminations: 1, wipes: 1, ..Left::default() };
+    Scenario::new(World::led(3, 3, left))
+        .policy(UNANIMOUS)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(8_586, &["tag-group untagged"]);
+}
+
+#[test]
+fn b02_f84_an_old_disk_put_back_after_the_group_was_founded_again() {
+    let left = Left { wipes: 2, restores: 1, untags: 1, ..Left::default() };
+    Scenario::new(World::formed(2, 2, true, left))
+        .policy(UNANIMOUS)
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(1_139, &["start-new agreed-founding"]);
+}
+
+#[test]
+fn b02_f84_an_old_disk_put_back_while_its_cluster_lives() {
+    let left = Left { wipes: 1, restores: 1, ..Left::default() };
+    Scenario::new(World::formed(3, 3, true, left)).sometimes(&[properties::ALL_JOINED]).explore(58, &["add joining"]);
+}

@@ -1,0 +1,364 @@
+//! What a node sees, spelled as the `Observation` that the shipped `decide`, `remember` and `statement` take, and their
+//! answers made finite again.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use etcd_bootstrap::agreement;
+use etcd_bootstrap::decide::{decide, remember, statement};
+use etcd_bootstrap::model::{
+    Absence, Action, Addresses, Agreement, Blind, BlindKind, CLUSTER_TAG, ClientView, ClusterId, ClusterState,
+    Decision, Ec2, FOUNDING_TAG, Founder, FounderEntry, Group, Identity, Instance, InstanceId, Member as Listed,
+    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Reason, Record as OnRecord, Scheme,
+    Seen, Standing as Stood, Statement as Stated, render_initial_cluster,
+};
+
+use crate::decide::kind;
+
+use super::agent::{Answer, Data, Outcome, Sight};
+use super::etcd::Row;
+use super::mutations::Mutation;
+use super::world::{Act, Address, Before, Founders, Id, Life, Member, Memory, Node, Standing, Statement};
+
+const ARN: &str = "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:u:autoScalingGroupName/etcd";
+/// Longer than every grace of `decide`, and shorter than a generation.
+const MINUTE: Duration = Duration::from_secs(61);
+/// Longer than the launch of one generation takes; twice as long is still "just now".
+const LATER: Duration = Duration::from_secs(300);
+const LONG_AGO: Duration = Duration::from_secs(3600);
+
+// ---------------------------------------------------------------- the words of `model`
+
+/// Asks the shipped code.
+pub fn think(sight: &Sight, policy: &Policy, mutation: Option<&Mutation>) -> Outcome {
+    let mut o = observation(sight);
+    if let Some(mutation) = mutation {
+        (mutation.input)(&mut o, policy);
+    }
+    let mut decision = decide(&o, policy);
+    if let Some(mutation) = mutation {
+        decision = (mutation.output)(&o, decision);
+    }
+    let listens =
+        matches!(sight.data, Data::Empty | Data::Backend) || matches!(decision.reason, Reason::FoundersNotBack { .. });
+    let said = listens.then(|| statement(&o, policy).map(|said| said_of(&said)));
+    let act = act(&o, &decision);
+    let memory = Memory { before: before(&remember(&o, policy), o.at, &sight.before), said };
+    Outcome { act, said: format!("{} {}", kind(&decision.action), decision.reason.code()), memory }
+}
+
+fn said_of(said: &Stated) -> Statement {
+    Statement {
+        founders: said.founders.as_deref().map(nodes_of),
+        nonce: nonce(&said.nonce),
+        given_up: said.given_up.iter().map(|id| id.0).collect(),
+        agreed: said.agreed.map(|id| id.0),
+    }
+}
+
+fn nonce(text: &str) -> u8 {
+    text.parse().expect("all nonces are the model's own")
+}
+
+/// An agreement in the words of `model`.
+fn agreement_of(founders: &Founders) -> Agreement {
+    let founder = |(n, address, nonce): &(Node, Address, Option<u8>)| Founder {
+        instance: id(*n),
+        peer_url: peer(*address),
+        nonce: nonce.map(|nonce| nonce.to_string()),
+    };
+    agreement::agree(ARN, founders.iter().map(founder).collect())
+}
+
+fn founders_in(agreed: &Agreement) -> Founders {
+    let founder = |f: &Founder| {
+        let n = node(f.instance.as_str()).expect("all instances are the model's own");
+        (n, address_of(&f.peer_url), f.nonce.as_deref().map(nonce))
+    };
+    agreed.founders.iter().map(founder).collect()
+}
+
+/// The id of the cluster that an agreement begins.
+pub fn id_of(founders: &Founders) -> Id {
+    agreement_of(founders).cluster.0
+}
+
+pub fn id(n: Node) -> InstanceId {
+    InstanceId::new(format!("i-{n:08}"))
+}
+
+fn node(id: &str) -> Option<Node> {
+    id.strip_prefix("i-")?.parse().ok()
+}
+
+fn ip(address: Address) -> String {
+    format!("10.0.0.{address}")
+}
+
+fn peer(address: Address) -> MemberUrl {
+    MemberUrl::new(Scheme::Http, &ip(address), 2380)
+}
+
+fn client(address: Address) -> MemberUrl {
+    MemberUrl::new(Scheme::Http, &ip(address), 2379)
+}
+
+fn address_of(url: &MemberUrl) -> Address {
+    url.host().rsplit('.').next().and_then(|octet| octet.parse().ok()).expect("all URLs are the model's own")
+}
+
+fn addresses(address: Address) -> Addresses {
+    Addresses { ipv4: ip(address).parse().ok(), ipv6: None, dns_name: None }
+}
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
+}
+
+fn observation(sight: &Sight) -> Observation {
+    let (group, ec2) = cloud(sight);
+    let me = Identity {
+        instance: id(sight.me),
+        region: "eu-west-1".into(),
+        zone: "eu-west-1a".into(),
+        addresses: addresses(sight.address),
+        vpc_ranges: vec!["10.0.0.0/16".into()],
+        target_lifecycle_state: None,
+    };
+    let mut probes: Vec<Probe> = sight.answers.iter().map(|(a, answer)| probe(sight, *a, answer)).collect();
+    probes.sort_by(|a, b| a.url.cmp(&b.url));
+    let own_data = match &sight.data {
+        Data::Empty => OwnData::Empty,
+        Data::Backend => OwnData::NoLog,
+        Data::Log { cluster, member, led, founders } => OwnData::Log {
+            cluster_id: ClusterId(*cluster),
+            member_id: member_id(*member),
+            had_leader: *led,
+            founders: founders.iter().map(founder_entry).collect(),
+        },
+    };
+    let before = Some(spell_before(sight, &sight.before));
+    let record = match &sight.record {
+        Some(record) => Seen::Yes(OnRecord {
+            nonce: record.nonce.to_string(),
+            given_up: sight.given_up.iter().map(|id| ClusterId(*id)).collect(),
+            agreed: record.agreed.as_ref().map(agreement_of),
+        }),
+        None => Seen::No(Blind { kind: BlindKind::Absent, why: "the model says so".into() }),
+    };
+    Observation {
+        at: now(),
+        me: Seen::Yes(me),
+        own_data,
+        own_commit: None,
+        etcd: None,
+        record,
+        group,
+        ec2,
+        probes,
+        before,
+    }
+}
+
+fn founder_entry(row: &Row) -> FounderEntry {
+    let listed = listed(row);
+    FounderEntry { name: listed.name, peer_urls: listed.peer_urls.iter().map(ToString::to_string).collect() }
+}
+
+fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
+    let Some(aws) = &sight.aws else {
+        let blind = Blind { kind: BlindKind::Unreachable, why: "the model says so".into() };
+        return (Seen::No(blind.clone()), Seen::No(blind));
+    };
+    let lifecycle = |life: Life| match life {
+        Life::InService => Some("InService"),
+        Life::Leaving => Some("Terminating:Wait"),
+        Life::ShuttingDown => Some("Terminating"),
+        Life::Terminated | Life::Forgotten => None,
+    };
+    let instances = || (0..).zip(&aws.instances).map(|(n, instance): (Node, _)| (n, *instance));
+    let group = Group {
+        name: "etcd".into(),
+        arn: ARN.into(),
+        desired: aws.desired,
+        cluster_tag: aws.tag.map(|id| ClusterId(id).to_string()),
+        founding_tag: aws.founding.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders))),
+        instances: instances().filter_map(|(n, (life, ..))| Some((id(n), lifecycle(life)?.to_owned()))).collect(),
+        read_at: now(),
+        date: Some(now()),
+    };
+    let mut asked: BTreeSet<InstanceId> = group.instances.keys().cloned().collect();
+    asked.insert(id(sight.me));
+    asked.extend(sight.before.asked.iter().map(|n| id(*n)));
+    if let Data::Log { founders, .. } = &sight.data {
+        asked.extend(founders.iter().filter_map(|row| row.name).map(id));
+    }
+    asked.extend(aws.founding.iter().flatten().map(|(n, ..)| id(*n)));
+    let found = instances().filter(|(n, _)| asked.contains(&id(*n)));
+    let found = found.filter_map(|(n, (life, address, later))| {
+        let (state, addresses) = match life {
+            Life::InService | Life::Leaving => ("running", addresses(address)),
+            Life::ShuttingDown => ("shutting-down", addresses(address)),
+            Life::Terminated => ("terminated", Addresses::default()),
+            Life::Forgotten => return None,
+        };
+        let long_ago = if sight.aged { LONG_AGO } else { Duration::ZERO };
+        let launched = now() - long_ago - LATER * if later { 1 } else { 2 };
+        Some((id(n), Instance { state: state.into(), addresses, others: BTreeSet::new(), launched: Some(launched) }))
+    });
+    let found = found.collect();
+    (Seen::Yes(group), Seen::Yes(Ec2 { asked, found }))
+}
+
+fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
+    let aws = sight.aws.as_ref().expect("without AWS nobody is asked");
+    let holder = (0..).zip(&aws.instances).find(|(_, (life, held, _))| life.runs() && *held == address);
+    let instance = holder.map(|(n, _): (Node, _)| id(n));
+    let absent = |absence: Absence| (PeerAnswer::Absent(absence.clone()), Some(Err(absence)));
+    let (peer_answer, client) = match answer {
+        Answer::Silence => absent(Absence::NoAnswer(Duration::from_secs(1))),
+        Answer::Refused => absent(Absence::Refused),
+        Answer::Founding(_, None) => (PeerAnswer::Absent(Absence::NotEtcd("404".into())), Some(Err(Absence::Refused))),
+        Answer::Founding(who, Some(said)) => {
+            let statement = Stated {
+                instance: id(*who),
+                group: ARN.into(),
+                founders: said.founders.as_ref().map(|nodes| founders_text(sight, nodes)),
+                etcd: None,
+                nonce: said.nonce.to_string(),
+                given_up: said.given_up.iter().map(|id| ClusterId(*id)).collect(),
+                agreed: said.agreed.map(ClusterId),
+            };
+            (PeerAnswer::Founding(statement), None)
+        }
+        Answer::Etcd { .. } => etcd_answer(answer),
+    };
+    Probe { instance, url: peer(address), peer: peer_answer, client }
+}
+
+/// An initial cluster as founders render it; each instance has its address for life.
+fn founders_text(sight: &Sight, nodes: &[Node]) -> String {
+    let instance = |n: Node| sight.aws.as_ref().and_then(|aws| aws.instances.get(usize::from(n)));
+    // Whom AWS does not show to this node, it has in no list of its own: any other address makes the texts differ.
+    let address = |n: Node| instance(n).map_or(u8::MAX, |(_, address, _)| *address);
+    render_initial_cluster(&nodes.iter().map(|n| (id(*n).to_string(), peer(address(*n)))).collect::<Vec<_>>())
+}
+
+fn etcd_answer(answer: &Answer) -> (PeerAnswer, Option<Result<ClientView, Absence>>) {
+    let Answer::Etcd { cluster, member, list, led, learner, leader } = answer else { unreachable!("the caller knows") };
+    let members: Vec<Listed> = list.iter().map(listed).collect();
+    let version = "3.6.16".to_owned();
+    let quorum_list = if *leader && !learner {
+        Seen::Yes(members.clone())
+    } else {
+        // A learner serves no list (E14).
+        Seen::No(Blind { kind: BlindKind::Unreachable, why: "no quorum".into() })
+    };
+    let cluster_id = ClusterId(*cluster);
+    let client = ClientView {
+        cluster_id,
+        member_id: member_id(*member),
+        version: version.clone(),
+        leader: leader.then_some(MemberId(1)),
+        learner: *learner,
+        quorum_list,
+        commit: None,
+    };
+    let cluster_version = led.then(|| "3.6.0".to_owned());
+    let view = PeerView { cluster_id, members, server_version: version, cluster_version };
+    // A forming etcd's client port is silent, and not waited for (E17).
+    (PeerAnswer::Member(view), led.then_some(Ok(client)))
+}
+
+/// Zero is no id of etcd's.
+fn member_id(member: Member) -> MemberId {
+    MemberId(u64::from(member) + 1)
+}
+
+fn member(id: MemberId) -> Member {
+    u8::try_from(id.0 - 1).expect("all ids are the model's own")
+}
+
+fn listed(row: &Row) -> Listed {
+    Listed {
+        id: member_id(row.id),
+        name: row.name.map(|n| id(n).to_string()).unwrap_or_default(),
+        peer_urls: vec![peer(row.address)],
+        client_urls: if row.published { vec![client(row.address)] } else { Vec::new() },
+        learner: row.learner,
+    }
+}
+
+// ---------------------------------------------------------------- answers made finite
+
+fn nodes_of(initial_cluster: &str) -> Vec<Node> {
+    let names = initial_cluster.split(',').filter_map(|entry| entry.split('=').next());
+    names.filter_map(node).collect()
+}
+
+fn stood<T>(what: T, standing: Standing, last_reply: bool) -> Stood<T> {
+    let since = if standing.old { now() - MINUTE } else { now() };
+    let read_at = if last_reply { now() } else { now() - MINUTE };
+    Stood { what, since, read_at, reads: 1 + u32::from(standing.twice) }
+}
+
+fn standing<T>(s: &Stood<T>, at: SystemTime) -> Standing {
+    Standing { twice: s.reads >= 2, old: at.duration_since(s.since).unwrap_or_default() >= Duration::from_secs(60) }
+}
+
+fn spell_before(sight: &Sight, before: &Before) -> etcd_bootstrap::model::Before {
+    let last = sight.last_reply;
+    let tagged = before.tagged.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders)));
+    let cluster = before.cluster_tagged.map(|id| ClusterId(id).to_string());
+    let tagged = tagged.map(|tag| (FOUNDING_TAG.to_owned(), tag));
+    etcd_bootstrap::model::Before {
+        founders: before.founders.as_ref().map(|(list, s)| stood(founders_text(sight, list), *s, last)),
+        suspects: before.suspects.iter().map(|(m, s)| (member_id(*m), stood((), *s, last))).collect(),
+        member_instances: before.asked.iter().map(|n| id(*n)).collect(),
+        forgotten_founders: before.forgotten.iter().map(|(n, s)| (id(*n), stood((), *s, last))).collect(),
+        tagged: tagged.into_iter().chain(cluster.map(|tag| (CLUSTER_TAG.to_owned(), tag))).collect(),
+        untaggable: before.untaggable,
+        refusals: 0,
+    }
+}
+
+/// What the loop sets stays as it was.
+fn before(before: &etcd_bootstrap::model::Before, at: SystemTime, earlier: &Before) -> Before {
+    Before {
+        founders: before.founders.as_ref().map(|s| (nodes_of(&s.what), standing(s, at))),
+        suspects: before.suspects.iter().map(|(id, s)| (member(*id), standing(s, at))).collect(),
+        asked: before.member_instances.iter().filter_map(|id| node(id.as_str())).collect(),
+        forgotten: before
+            .forgotten_founders
+            .iter()
+            .filter_map(|(id, s)| Some((node(id.as_str())?, standing(s, at))))
+            .collect(),
+        ..earlier.clone()
+    }
+}
+
+fn act(o: &Observation, decision: &Decision) -> Act {
+    match &decision.action {
+        Action::Wait => Act::Wait,
+        Action::Refuse => Act::Refuse,
+        Action::Remove { member: gone, via } => Act::Remove { member: member(*gone), via: address_of(via) },
+        Action::Add { as_learner, via, .. } => Act::Add { learner: *as_learner, via: address_of(via) },
+        Action::TagGroup { tags, .. } => Act::Tag {
+            founding: tags.get(FOUNDING_TAG).map(|_| {
+                let agreed = o.record.ok().and_then(|record| record.agreed.as_ref());
+                founders_in(agreed.expect("who tags a founding has agreed to it"))
+            }),
+            cluster: tags.get(CLUSTER_TAG).and_then(|id| Some(ClusterId::try_from(id.clone()).ok()?.0)),
+        },
+        Action::SetDataAside { gives_up } => Act::SetAside { gives_up: gives_up.map(|id| id.0) },
+        Action::BeginRecord => Act::BeginRecord,
+        Action::Agree(agreed) => Act::Agree(founders_in(agreed)),
+        Action::GiveUp { cluster } => Act::GiveUp(cluster.0),
+        Action::Start(start) => Act::Start {
+            new: (start.state == ClusterState::New)
+                .then(|| agreement::cluster_of(&start.token, start.initial_cluster.iter().map(|(_, url)| url)).0),
+            list: start.initial_cluster.iter().map(|(name, url)| (node(name), address_of(url))).collect(),
+        },
+        Action::Follow { .. } => unreachable!("consumers are not part of the model"),
+    }
+}
