@@ -61,7 +61,7 @@ on_every_etcd!(
     f08_a_group_replaced_as_a_whole_never_becomes_a_second_cluster,
     f44_two_of_five_are_replaced_at_once,
     f39_f81_f82_a_consumer_follows_a_rotation,
-    f41_f70_without_a_quorum_nothing_is_changed_and_nobody_is_ready,
+    b10_f41_f70_f96_without_a_quorum_nothing_is_changed_and_nobody_is_ready,
     f59_authentication_ends_the_join_with_a_name,
     f79_f80_tls_on_every_port,
 );
@@ -295,7 +295,7 @@ async fn f39_f81_f82_a_consumer_follows_a_rotation(rig: Rig) {
     endpoints(&nodes).await;
 }
 
-async fn f41_f70_without_a_quorum_nothing_is_changed_and_nobody_is_ready(rig: Rig) {
+async fn b10_f41_f70_f96_without_a_quorum_nothing_is_changed_and_nobody_is_ready(rig: Rig) {
     let mut nodes = form(&rig, 3).await;
     for dead in nodes.drain(..2) {
         rig.terminate(&dead).await;
@@ -305,7 +305,12 @@ async fn f41_f70_without_a_quorum_nothing_is_changed_and_nobody_is_ready(rig: Ri
     let run = fresh.agent("run", &["--deadline=5s"]).await.unwrap();
     assert_eq!(run.code, 75, "{}", run.stderr);
     assert!(run.stderr.contains(&nodes[0].address.to_string()), "the survivor is named: {}", run.stderr);
-    assert!(run.stderr.contains("force-new-cluster"), "the way out is named: {}", run.stderr);
+    assert!(
+        run.stderr.contains("restore a snapshot"),
+        "two of three are gone, and the way out is named: {}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("force-new-cluster"), "it keeps the cluster's id: {}", run.stderr);
     assert_eq!(fresh.environment(), Ok(None));
     assert_eq!(rig.judge.members(nodes[0].address).await.unwrap(), before);
     // A process that runs and an open port are no readiness.
