@@ -193,7 +193,11 @@ fn holds_files(top: &Path, record: &str) -> Result<bool, String> {
         for entry in read_entries(&directory)?.unwrap_or_default() {
             let path = entry.path();
             let kind = entry.file_type().map_err(|e| format!("cannot look at '{}': {e}", path.display()))?;
-            if path == top.join(record) {
+            // The record, or one that is just being written (see `write::replace`).
+            let name = entry.file_name();
+            let written =
+                name.to_str().is_some_and(|name| name.strip_prefix('.').is_some_and(|n| n.starts_with(record)));
+            if directory == top && (name == record || written) {
                 continue;
             }
             if !kind.is_dir() {

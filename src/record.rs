@@ -101,7 +101,11 @@ fn make_directories(path: &Path) -> io::Result<()> {
     }
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
     make_directories(parent)?;
-    DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+        // Another agent on this node, by hand as a rule, was faster.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    }
     let (owner, made) = (fs::metadata(parent)?, fs::metadata(path)?);
     if (owner.uid(), owner.gid()) != (made.uid(), made.gid()) {
         chown(path, Some(owner.uid()), Some(owner.gid()))?;
