@@ -101,8 +101,6 @@ fn with_data(o: &Observation, p: &Policy, me: &Identity, mine: &OwnLog<'_>, star
     }
 }
 
-/// A log that never had a leader holds nothing. It is kept for as long as enough of its founders can still start; then
-/// it makes room for another founding.
 /// What was committed once is so in every later state of a cluster. One whose quorum has committed less than this node
 /// was made of an older copy, or afresh with the same ids: etcd panics in it, or gives up its own log (F86).
 fn log_ahead(o: &Observation, cluster: &Cluster<'_>) -> Option<Reason> {
@@ -110,6 +108,8 @@ fn log_ahead(o: &Observation, cluster: &Cluster<'_>) -> Option<Reason> {
     (mine > theirs).then_some(Reason::LogAhead { cluster: cluster.id, mine, theirs })
 }
 
+/// A log that never had a leader holds nothing. It is kept for as long as enough of its founders can still start; then
+/// it makes room for another founding.
 fn alone_with_data(o: &Observation, mine: &OwnLog<'_>, start: Start) -> Decision {
     if mine.had_leader || mine.founders.is_empty() {
         return restart(start, told_by_clients(o, mine), Reason::OwnDataNobodyObjects);
@@ -167,10 +167,7 @@ fn founders_missing(o: &Observation, agreed: &Agreement) -> Option<Vec<InstanceI
     let here = |f: &&Founder| {
         let says_so = statement_of(o, &f.instance)
             .is_some_and(|theirs| f.nonce.as_ref() == Some(&theirs.nonce) && !has_moved_on(o, theirs, agreed.cluster));
-        let runs = o.probes.iter().any(|probe| {
-            let member = matches!(&probe.peer, PeerAnswer::Member(view) if view.cluster_id == agreed.cluster);
-            member && probe.url == f.peer_url
-        });
+        let runs = etcds(o).any(|(url, view)| *url == f.peer_url && view.cluster_id == agreed.cluster);
         f.instance == me.instance || says_so || runs
     };
     let (here, missing): (Vec<&Founder>, Vec<&Founder>) = agreed.founders.iter().partition(here);
@@ -379,11 +376,11 @@ impl Beginning<'_> {
     /// Starts the founding that the tag names, of which this very disk is a founder: it has no log, so it has started
     /// nothing yet. That needs nobody's answer; the tag is the word of all (F87).
     fn complete(&self, tagged: &Tagged, start: Start) -> Decision {
-        let founders = tagged.founders.iter().map(|(id, nonce)| (id.clone(), Disk::of(nonce.as_ref())));
-        let lost = lost_founders(self.o, tagged.cluster, &founders.collect::<Vec<_>>());
         if let Some(aside) = clear_backend(self.o) {
             return aside;
         }
+        let founders = tagged.founders.iter().map(|(id, nonce)| (id.clone(), Disk::of(nonce.as_ref())));
+        let lost = lost_founders(self.o, tagged.cluster, &founders.collect::<Vec<_>>());
         let lost_for_good = || Decision {
             action: Action::GiveUp { cluster: tagged.cluster },
             reason: Reason::FoundingLost { cluster: tagged.cluster, lost: lost.all.clone() },
@@ -432,8 +429,8 @@ impl Beginning<'_> {
     ///
     /// It never had a leader and never will have one when too few founders are left to be its first quorum, for each
     /// of the others says that its disk never led it and will not run it; who was silent is not named by its disk, and
-    /// cannot start it before there is a leader. And nobody holds it any more when each founder says so, is gone, or has another disk now:
-    /// nobody else has ever joined it, for a joiner sees to the cluster's tag first (F87).
+    /// cannot start it before there is a leader. And nobody holds it any more when each founder says so, is gone, or has
+    /// another disk now: nobody else has ever joined it, for a joiner sees to the cluster's tag first (F87).
     fn holds(&self, tagged: &Tagged) -> Option<String> {
         let cluster = tagged.cluster;
         let gave_up = |id: &InstanceId| match *id == self.me.instance {
@@ -513,11 +510,7 @@ impl Beginning<'_> {
     }
 
     fn start(&self, mut start: Start, agreement: &Agreement) -> Decision {
-        let forming = self.o.probes.iter().filter_map(|probe| match &probe.peer {
-            PeerAnswer::Member(view) => Some((&probe.url, view)),
-            PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => None,
-        });
-        if let Some(reason) = own_version(self.o).and_then(|mine| clash(mine, &versions(forming))) {
+        if let Some(reason) = own_version(self.o).and_then(|mine| clash(mine, &versions(etcds(self.o)))) {
             return refuse(reason);
         }
         start.token = agreement::token(&self.group.arn, &agreement.founders);
@@ -1443,8 +1436,13 @@ pub fn is_stranger(o: &Observation, probe: &Probe) -> bool {
 }
 
 fn peer_views(o: &Observation) -> impl Iterator<Item = &PeerView> {
+    etcds(o).map(|(_, view)| view)
+}
+
+/// What answers as etcd, with its URL, and is no stranger.
+fn etcds(o: &Observation) -> impl Iterator<Item = (&MemberUrl, &PeerView)> {
     o.probes.iter().filter(|probe| !is_stranger(o, probe)).filter_map(|probe| match &probe.peer {
-        PeerAnswer::Member(view) => Some(view),
+        PeerAnswer::Member(view) => Some((&probe.url, view)),
         PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => None,
     })
 }

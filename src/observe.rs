@@ -165,12 +165,14 @@ impl Observer {
     }
 
     fn read_record(&self) -> Seen<Record> {
-        match (self.places.policy.role, record::read(&self.places.data_dir)) {
-            (Role::Member, Ok(Some(record))) => Seen::Yes(record),
-            (Role::Member, Err(why)) => Seen::No(Blind { kind: BlindKind::Malformed, why }),
-            (Role::Member, Ok(None)) | (Role::Consumer, _) => {
-                Seen::No(Blind { kind: BlindKind::Absent, why: "this disk has agreed to nothing".into() })
-            }
+        let read = match self.places.policy.role {
+            Role::Member => record::read(&self.places.data_dir),
+            Role::Consumer => Ok(None),
+        };
+        match read {
+            Ok(Some(record)) => Seen::Yes(record),
+            Ok(None) => Seen::No(Blind { kind: BlindKind::Absent, why: "this disk has agreed to nothing".into() }),
+            Err(why) => Seen::No(Blind { kind: BlindKind::Malformed, why }),
         }
     }
 
