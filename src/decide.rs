@@ -18,10 +18,11 @@ use crate::model::{
     render_initial_cluster,
 };
 
-/// Founders' etcds that start in the same instant ask each other while none serves yet, and wait one second a peer
-/// (cluster_util.go:41-66, v3.7.1). So each waits until the one before it in the list serves, which takes an etcd some
-/// 0.1 s on an idle disk, and at most this long for each one before it.
-const FOUNDER_TURN: Duration = Duration::from_millis(300);
+/// A founder's etcd asks the others in the order of their peer URLs, takes the first answer, and waits one second for
+/// each that has started and does not serve yet (cluster_util.go:41-66, cluster.go `PeerURLs`, v3.7.1). So all but the
+/// first wait until one before them in that order serves, which takes an etcd some 0.1 s on an idle disk, and at most
+/// this long for each one before them: as long as the wait that it spares.
+const FOUNDER_TURN: Duration = Duration::from_secs(1);
 
 /// How long a member whose instance EC2 has forgotten must have been silent. It has to outlast the lag of EC2's own
 /// reads ("eventual consistency", EC2 developer guide), which is seconds; the instance is unknown to two APIs already.
@@ -517,7 +518,7 @@ impl Beginning<'_> {
         start.initial_cluster = agreement.initial_cluster();
         let own = agreement.founders.iter().find(|f| f.instance == start.name);
         start.peer_url = own.map_or(start.peer_url, |f| f.peer_url.clone());
-        start.after = predecessor(&start.initial_cluster, &start.name);
+        start.after = earlier_founders(&start.initial_cluster, &start.peer_url);
         start.state = ClusterState::New;
         Decision { action: Action::Start(start), reason: Reason::AgreedFounding { cluster: agreement.cluster } }
     }
@@ -579,10 +580,13 @@ impl Beginning<'_> {
     }
 }
 
-fn predecessor(founders: &[(String, MemberUrl)], own: &InstanceId) -> Option<After> {
-    let place = founders.iter().position(|(name, _)| name == own.as_str())?;
-    let (_, peer_url) = founders.get(place.checked_sub(1)?)?;
-    Some(After { peer_url: peer_url.clone(), at_most: FOUNDER_TURN * u32::try_from(place).unwrap_or(1) })
+/// The founders that etcd asks before this one; None for the first.
+fn earlier_founders(founders: &[(String, MemberUrl)], own: &MemberUrl) -> Option<After> {
+    // As text, as etcd sorts them.
+    let earlier = founders.iter().map(|(_, url)| url).filter(|url| url.to_string() < own.to_string());
+    let mut peer_urls: Vec<MemberUrl> = earlier.cloned().collect();
+    peer_urls.sort_by_key(ToString::to_string);
+    (!peer_urls.is_empty()).then_some(After { peer_urls, turn: FOUNDER_TURN })
 }
 
 /// The initial cluster that this group asks for, sorted by instance id, when the group is settled (F02, F06, F71).

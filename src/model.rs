@@ -793,12 +793,12 @@ pub struct Start {
     pub after: Option<After>,
 }
 
-/// A founder's predecessor in the list.
+/// The founders of which one should serve before this one starts, in the order of their turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
-    pub peer_url: MemberUrl,
-    /// It is not waited for longer: a founder that never starts must not keep the others.
-    pub at_most: Duration,
+    pub peer_urls: Vec<MemberUrl>,
+    /// How long each is waited for: a founder that never starts must not keep the others.
+    pub turn: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

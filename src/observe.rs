@@ -13,8 +13,9 @@ use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 
 use crate::model::{
-    Absence, Before, Blind, BlindKind, ClientView, Ec2, EtcdVersion, Group, Identity, Instance, InstanceId, Member,
-    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Record, Role, Seen, Statement,
+    Absence, After, Before, Blind, BlindKind, ClientView, Ec2, EtcdVersion, Group, Identity, Instance, InstanceId,
+    Member, MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Record, Role, Seen,
+    Statement,
 };
 use crate::program;
 use crate::remote::{aws, etcd, imds, peer};
@@ -24,9 +25,13 @@ use crate::{agreement, disk, record};
 /// A node with data waits this long for AWS in all, then starts without (F51).
 const CLOUD_TIMEOUT_WITH_DATA: Duration = Duration::from_secs(5);
 
-/// Two members that confirmed the list can tell all there is to tell, whichever of them is to be removed. The other
-/// client ports get this much longer: that of an etcd that has joined just now may be silent for 7 s.
+/// Two members that confirmed the list can tell all there is to tell, whichever of them is to be removed. The others get
+/// this much longer: the client port of an etcd that has joined just now may be silent for 7 s, and both of a host that
+/// has died are for ever.
 const TIME_FOR_A_THIRD: Duration = Duration::from_millis(200);
+
+/// A founder's etcd serves after tens of milliseconds.
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether a pass asks AWS again or works with the last reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,20 +197,41 @@ impl Observer {
         peer::fetch_peer(&self.ports.peer, url, None).await
     }
 
+    /// Waits until one of some founders serves, and returns its peer URL; None when all their turns are over.
+    ///
+    /// The second one's turn begins when that of the first is over, and so on: as a rule the first alone is asked.
+    pub async fn wait_for_turn(&self, after: &After) -> Option<MemberUrl> {
+        let mut asked = JoinSet::new();
+        for (turns, url) in (0..).zip(after.peer_urls.iter().cloned()) {
+            let (ports, before) = (self.ports.clone(), after.turn * turns);
+            asked.spawn(async move {
+                tokio::time::sleep(before).await;
+                while !matches!(peer::fetch_peer(&ports.peer, &url, None).await, PeerAnswer::Member(_)) {
+                    tokio::time::sleep(TURN_PAUSE).await;
+                }
+                url
+            });
+        }
+        let all = after.turn * u32::try_from(after.peer_urls.len()).unwrap_or(1);
+        tokio::time::timeout(all, asked.join_next()).await.ok()??.ok()
+    }
+
     /// The group as Auto Scaling has it now.
     ///
     /// # Errors
     /// Why it could not be read.
     pub async fn fetch_group(&mut self) -> Result<Group, Blind> {
-        let known = self.group_name.clone();
+        let name = self.group_name().await?;
+        self.aws().await?.0.fetch_group(&name, now()).await
+    }
+
+    async fn group_name(&mut self) -> Result<String, Blind> {
+        if let Some(name) = &self.group_name {
+            return Ok(name.clone());
+        }
         let (aws, me) = self.aws().await?;
-        let name = match known {
-            Some(name) => name,
-            None => aws.fetch_group_name(&me.instance).await?,
-        };
-        let group = aws.fetch_group(&name, now()).await;
-        self.group_name = Some(name);
-        group
+        let name = aws.fetch_group_name(&me.instance).await?;
+        Ok(self.group_name.insert(name).clone())
     }
 
     /// The AWS clients, once the region is known; the group's tag is written through them.
@@ -265,11 +291,28 @@ impl Observer {
         self.cloud.insert((group, ec2)).clone()
     }
 
+    /// The group and its instances are asked for side by side. By the tag that Auto Scaling gives them EC2 tells of the
+    /// terminated ones too, so that the first pass knows who is dead.
     async fn fetch_cloud(&mut self, before: Option<&Before>, own_data: &OwnData) -> (Seen<Group>, Seen<Ec2>) {
-        let group = match self.fetch_group().await {
+        let name = self.group_name().await;
+        let (name, aws) = match (name, self.aws().await) {
+            (Ok(name), Ok((aws, _))) => (name, aws),
+            (Err(blind), _) | (_, Err(blind)) => return (Seen::No(blind.clone()), Seen::No(blind)),
+        };
+        let (group, tagged) = tokio::join!(aws.fetch_group(&name, now()), aws.fetch_instances_of(&name));
+        let group = match group {
             Ok(group) => group,
             Err(blind) => return (Seen::No(blind.clone()), Seen::No(blind)),
         };
+        let wanted = self.worth_asking_about(&group, before, own_data);
+        let ec2 = match (tagged, self.aws().await) {
+            (Ok(tagged), Ok((aws, _))) => and_the_others(aws, tagged, wanted).await,
+            (Err(blind), _) | (_, Err(blind)) => Err(blind),
+        };
+        (Seen::Yes(group), ec2.map_or_else(Seen::No, Seen::Yes))
+    }
+
+    fn worth_asking_about(&self, group: &Group, before: Option<&Before>, own_data: &OwnData) -> BTreeSet<InstanceId> {
         let mut ids: BTreeSet<InstanceId> = group.instances.keys().cloned().collect();
         ids.extend(before.iter().flat_map(|b| b.member_instances.iter().cloned()));
         if self.places.policy.role == Role::Member {
@@ -281,15 +324,7 @@ impl Observer {
             let tagged = group.founding_tag.as_deref().and_then(agreement::read_tag);
             ids.extend(tagged.into_iter().flat_map(|tagged| tagged.founders).map(|(id, _)| id));
         }
-        if ids.is_empty() {
-            // A filter without a value is an error to EC2, and there is nothing to ask.
-            return (Seen::Yes(group), Seen::Yes(Ec2 { asked: ids, found: BTreeMap::new() }));
-        }
-        let ec2 = match self.aws().await {
-            Ok((aws, _)) => aws.fetch_instances(&ids).await,
-            Err(blind) => Err(blind),
-        };
-        (Seen::Yes(group), ec2.map_or_else(Seen::No, Seen::Yes))
+        ids
     }
 
     /// Asks every instance of the group, then every listed member that was not among them: two steps, each all at once.
@@ -303,33 +338,37 @@ impl Observer {
         let policy = &self.places.policy;
         let own_port = |url: &MemberUrl| me.ok().is_some_and(|me| policy.is_peer_url_of(&me.addresses, url));
         let mine = |url: &MemberUrl| self.places.own == Own::LeftOut && own_port(url);
-        let targets = targets(policy, group, ec2).into_iter().filter(|(_, url)| !mine(url)).collect();
+        let targets = targets(policy, group, ec2).into_iter().filter(|target| !mine(&target.url)).collect();
         let mut probes = self.probe_all(targets, said).await;
         if policy.role == Role::Member {
             let asked: BTreeSet<MemberUrl> = probes.iter().map(|probe| probe.url.clone()).collect();
             // The address of a terminated instance answers nobody, and waiting for that costs a second a pass. One that
             // does answer is asked again: it speaks against EC2's word (F88).
-            let terminated = |m: &Member| {
-                let instance = InstanceId::from_member_name(&m.name);
-                instance.is_some_and(|id| ec2.ok().is_some_and(|ec2| ec2.found.get(&id).is_some_and(is_terminated)))
-            };
-            let worth_it = |m: &Member, url: &&MemberUrl| !terminated(m) || self.heard.contains(*url);
+            let instance = |m: &Member| ec2.ok()?.found.get(&InstanceId::from_member_name(&m.name)?);
+            let worth_it =
+                |m: &Member, url: &MemberUrl| !instance(m).is_some_and(is_terminated) || self.heard.contains(url);
             let listed = probes.iter().flat_map(listed_members);
-            let listed = listed.flat_map(|m| m.peer_urls.iter().filter(move |url| worth_it(m, url)));
-            let listed: BTreeSet<MemberUrl> = listed.cloned().collect();
-            let further = listed.difference(&asked).filter(|url| !mine(url)).map(|url| (None, url.clone()));
-            probes.extend(self.probe_all(further.collect(), said).await);
+            let listed = listed.flat_map(|m| m.peer_urls.iter().map(move |url| (url, m)));
+            let further: BTreeMap<&MemberUrl, &Member> =
+                listed.filter(|(url, m)| worth_it(m, url) && !asked.contains(*url) && !mine(url)).collect();
+            let further = further.into_iter().map(|(url, m)| Target {
+                instance: None,
+                url: url.clone(),
+                third: instance(m).map(patience),
+            });
+            let further = further.collect();
+            probes.extend(self.probe_all(further, said).await);
         }
         probes.sort_by(|a, b| a.url.cmp(&b.url));
         probes
     }
 
-    async fn probe_all(&self, targets: Vec<(Option<InstanceId>, MemberUrl)>, said: Option<&Statement>) -> Vec<Probe> {
+    async fn probe_all(&self, targets: Vec<Target>, said: Option<&Statement>) -> Vec<Probe> {
         let mut probes = JoinSet::new();
         let confirmed = Arc::new(watch::Sender::default());
-        for (instance, url) in targets {
+        for target in targets {
             let (ports, said, confirmed) = (self.ports.clone(), said.cloned(), confirmed.clone());
-            probes.spawn(async move { ports.probe(instance, url, said, &confirmed).await });
+            probes.spawn(async move { ports.probe(target, said, &confirmed).await });
         }
         probes.join_all().await
     }
@@ -342,8 +381,7 @@ impl Ports {
     /// `confirmed` holds the members that have told a list which a quorum stands behind; one may have several URLs.
     async fn probe(
         &self,
-        instance: Option<InstanceId>,
-        url: MemberUrl,
+        Target { instance, url, third }: Target,
         said: Option<Statement>,
         confirmed: &watch::Sender<BTreeSet<MemberId>>,
     ) -> Probe {
@@ -363,10 +401,12 @@ impl Ports {
         let mut early: Option<Result<ClientView, Absence>> = None;
         let peer = {
             let mut asked = std::pin::pin!(peer::fetch_peer(&self.peer, &url, said.as_ref()));
+            let mut enough = std::pin::pin!(enough(confirmed, third));
             loop {
                 tokio::select! {
                     peer = &mut asked => break peer,
                     view = &mut client, if early.is_none() => early = Some(view),
+                    waited = &mut enough => break PeerAnswer::Absent(Absence::NoAnswer(waited)),
                 }
             }
         };
@@ -378,29 +418,63 @@ impl Ports {
             (PeerAnswer::Absent(Absence::NotEtcd(_)), None) => None,
             (PeerAnswer::Member(_), None) => Some(tokio::select! {
                 view = client => view,
-                () = enough(confirmed) => Err(Absence::NoAnswer(TIME_FOR_A_THIRD)),
+                waited = enough(confirmed, third.or(Some(TIME_FOR_A_THIRD))) => Err(Absence::NoAnswer(waited)),
             }),
-            (PeerAnswer::Absent(_), None) => Some(client.await),
+            (PeerAnswer::Absent(_), None) => Some(tokio::select! {
+                view = client => view,
+                waited = enough(confirmed, third) => Err(Absence::NoAnswer(waited)),
+            }),
         };
         Probe { instance, url, peer, client }
     }
 }
 
-/// Waits until nothing more is worth waiting for.
-async fn enough(confirmed: &watch::Sender<BTreeSet<MemberId>>) {
+/// Waits until nothing more is worth waiting for, and tells how long a third member was waited for. For ever where that
+/// is None.
+async fn enough(confirmed: &watch::Sender<BTreeSet<MemberId>>, third: Option<Duration>) -> Duration {
+    let Some(third) = third else { return std::future::pending().await };
     // It fails when the sender is gone, and it is borrowed here.
     let _ = confirmed.subscribe().wait_for(|members| members.len() >= 2).await;
-    tokio::time::sleep(TIME_FOR_A_THIRD).await;
+    tokio::time::sleep(third).await;
+    third
+}
+
+/// What is asked for etcd.
+struct Target {
+    /// None for a member that is listed only.
+    instance: Option<InstanceId>,
+    url: MemberUrl,
+    /// How long its ports are waited for when two others have confirmed the list. None where silence counts: EC2 does
+    /// not know the instance, so that nothing else tells whether it is dead.
+    third: Option<Duration>,
+}
+
+/// What one that EC2 calls gone may still say changes nothing, and on AWS its address answers nobody.
+fn patience(instance: &Instance) -> Duration {
+    if instance.state == "shutting-down" || is_terminated(instance) { Duration::ZERO } else { TIME_FOR_A_THIRD }
+}
+
+/// EC2's reply with those added that it should hold and does not: new ones whose tag is late, and members of elsewhere.
+async fn and_the_others(aws: &aws::Aws, mut ec2: Ec2, wanted: BTreeSet<InstanceId>) -> Result<Ec2, Blind> {
+    let missing: BTreeSet<InstanceId> = wanted.difference(&ec2.asked).cloned().collect();
+    // A filter without a value is an error to EC2.
+    if !missing.is_empty() {
+        let others = aws.fetch_instances(&missing).await?;
+        ec2.asked.extend(others.asked);
+        ec2.found.extend(others.found);
+    }
+    Ok(ec2)
 }
 
 /// The group's instances that can have an etcd.
-fn targets(policy: &Policy, group: &Seen<Group>, ec2: &Seen<Ec2>) -> Vec<(Option<InstanceId>, MemberUrl)> {
+fn targets(policy: &Policy, group: &Seen<Group>, ec2: &Seen<Ec2>) -> Vec<Target> {
     let (Seen::Yes(group), Seen::Yes(ec2)) = (group, ec2) else { return Vec::new() };
     let in_group = group.instances.iter().filter(|(_, state)| !state.starts_with("Warmed"));
     in_group
         .filter_map(|(id, _)| {
             let instance = ec2.found.get(id).filter(|i| !is_terminated(i) && i.state != "stopped")?;
-            Some((Some(id.clone()), policy.peer_url(&instance.addresses)?))
+            let url = policy.peer_url(&instance.addresses)?;
+            Some(Target { instance: Some(id.clone()), url, third: Some(patience(instance)) })
         })
         .collect()
 }

@@ -20,8 +20,8 @@ use crate::disk;
 use crate::environment;
 use crate::founder::Listener;
 use crate::model::{
-    Action, After, Before, Blind, BlindKind, ClusterState, Decision, Identity, MemberUrl, Observation, OwnData,
-    PeerAnswer, Policy, Reason, Role, Scheme, Seen, Start, Statement,
+    Action, Before, Blind, BlindKind, ClusterState, Decision, Identity, MemberUrl, Observation, OwnData, Policy,
+    Reason, Role, Scheme, Seen, Start, Statement,
 };
 use crate::observe::{Freshness, Observer, Own, OwnEtcd, Places};
 use crate::reason::Exit;
@@ -33,9 +33,6 @@ use crate::write;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// After a minute of waiting nobody minds a second.
 const LOOK_AGAIN_LATE: Duration = Duration::from_secs(1);
-
-/// A founder's turn is a matter of tens of milliseconds.
-const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// AWS is asked again after this long at first, twice as long each time, and at most after the last: seven nodes that
 /// wait for hours then make four calls a second at most, well below EC2's refill of 20 a second.
@@ -401,18 +398,13 @@ impl<'a> Run<'a> {
         Next::End(Exit::Done)
     }
 
-    /// Waits until the founder before this one serves. The own port stays open meanwhile: etcds that start first ask
-    /// here too, and get their 404 at once.
+    /// Waits until a founder before this one serves. The own port stays open meanwhile: etcds that start first ask here
+    /// too, and get their 404 at once.
     async fn wait_for_turn(&self, start: &Start) {
-        let Some(After { peer_url, at_most }) = &start.after else { return };
-        let serves = async {
-            while !matches!(self.observer.ask_peer(peer_url).await, PeerAnswer::Member(_)) {
-                tokio::time::sleep(TURN_PAUSE).await;
-            }
-        };
+        let Some(after) = &start.after else { return };
         let waited = Instant::now();
-        let served = tokio::time::timeout(*at_most, serves).await.is_ok();
-        debug!(%peer_url, served, waited = ?waited.elapsed(), "waited for the founder before this one");
+        let served = self.observer.wait_for_turn(after).await.map(|url| url.to_string());
+        debug!(served, waited = ?waited.elapsed(), "waited for an earlier founder");
     }
 
     fn follow(&self, endpoints: &[MemberUrl]) -> Exit {

@@ -796,11 +796,17 @@ fn f11_every_founder_writes_the_same_line_and_starts_in_its_turn() {
         let start = scene.creates("founders-agree");
         assert_eq!(render_initial_cluster(&start.initial_cluster), founders_text(1..=3));
         assert_eq!(start.token, agreement::token(ARN, &founding_of(1..=3).founders));
-        let before = start.after.map(|after| after.peer_url);
-        let earlier =
-            start.initial_cluster.iter().map_while(|(name, url)| (*name != start.name.to_string()).then_some(url));
-        assert_eq!(before.as_ref(), earlier.last());
+        let before = start.after.map(|after| after.peer_urls).unwrap_or_default();
+        assert_eq!(before, (1..n).map(peer).collect::<Vec<_>>());
     }
+}
+
+/// As text http://10.0.0.10:2380 comes before http://10.0.0.1:2380 and http://10.0.0.2:2380.
+#[test]
+fn f11_founders_start_in_the_order_in_which_etcd_asks_them() {
+    let scene = (1..=11).filter(|m| *m != 2).fold(Scene::group(11).me(2), |s, m| s.founding(m, 1..=11));
+    let after = scene.again(1).creates("founders-agree").after.expect("it is not the first");
+    assert_eq!(after.peer_urls, [peer(10), peer(11), peer(1)]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use etcd_client::Client;
 
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::etcd::{built, until, version_of};
+use crate::support::ground::Silence;
 use crate::support::node::{Event, Node, Programs};
 use crate::support::rig::{Rig, addresses};
 use crate::support::tls::Authority;
@@ -433,6 +434,28 @@ async fn f36_a_clock_that_is_set_back_prolongs_no_grace() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     nodes[2].set_clock(-3600).unwrap();
     whole(&rig, &nodes).await;
+}
+
+/// The address of a dead instance is silent, and waiting for it costs a second and a half. EC2's first reply tells of it.
+#[tokio::test]
+async fn f05_f66_who_is_dead_is_known_in_the_first_pass() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let rig = rig(etcd);
+    let mut nodes = form(&rig, 3).await;
+    let dead = nodes.remove(0);
+    rig.terminate(&dead).await;
+    let _silence = Silence::at(dead.address, &[2379, 2380]).unwrap();
+    nodes.push(rig.launch(Some(GROUP)).unwrap());
+    rig.aws.forget_calls();
+    nodes[2].boot();
+    whole(&rig, &nodes).await;
+    let log = nodes[2].log("agent.log");
+    let first = log.lines().find(|line| line.contains("decision=")).unwrap_or_default();
+    assert!(first.contains("decision=remove"), "{log}");
+    let asked_for_ids = rig.aws.calls().into_iter().filter(|call| {
+        call.action == Action::DescribeInstances.name() && call.parameters.values().any(|value| *value == dead.instance)
+    });
+    assert_eq!(asked_for_ids.count(), 0, "the group's tag tells of it");
 }
 
 #[tokio::test]

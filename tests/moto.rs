@@ -163,6 +163,7 @@ impl Moto {
                 id: found.id.clone(),
                 state: Ec2State::Running,
                 place: Some(Place { group: GROUP.into(), lifecycle: "InService".into(), target: "InService".into() }),
+                launched_by: Some(GROUP.into()),
                 address: Some(address),
                 zone: ZONE.into(),
                 launched: SystemTime::now(),

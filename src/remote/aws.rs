@@ -1,4 +1,4 @@
-//! Auto Scaling and EC2: the three calls of a pass, and the tag that `ready` writes.
+//! Auto Scaling and EC2: the calls of a pass, and the tags.
 //!
 //! SDK types never leave this file. One try a call: `run.rs` looks again.
 
@@ -119,22 +119,41 @@ impl Aws {
     /// # Errors
     /// When any page fails; a part is never returned as the whole.
     pub async fn fetch_instances(&self, ids: &BTreeSet<InstanceId>) -> Result<Ec2, Blind> {
-        let action = "ec2:DescribeInstances";
-        let ask = format!("{} instances", ids.len());
         let values = ids.iter().map(|id| id.as_str().to_owned()).collect();
-        let filter = Filter::builder().name("instance-id").set_values(Some(values)).build();
+        let found = self.describe_instances("instance-id", values, &format!("{} instances", ids.len())).await?;
+        Ok(Ec2 { asked: ids.clone(), found })
+    }
+
+    /// What EC2 says of the instances that a group has launched, the terminated ones among them (Auto Scaling user guide,
+    /// "Tag Auto Scaling groups and instances", read 2026-11-26). One launched just now may not have its tag yet.
+    ///
+    /// # Errors
+    /// As [`Aws::fetch_instances`].
+    pub async fn fetch_instances_of(&self, group: &str) -> Result<Ec2, Blind> {
+        let found = self.describe_instances("tag:aws:autoscaling:groupName", vec![group.to_owned()], group).await?;
+        Ok(Ec2 { asked: found.keys().cloned().collect(), found })
+    }
+
+    async fn describe_instances(
+        &self,
+        filter: &str,
+        values: Vec<String>,
+        target: &str,
+    ) -> Result<BTreeMap<InstanceId, Instance>, Blind> {
+        let action = "ec2:DescribeInstances";
+        let filter = Filter::builder().name(filter).set_values(Some(values)).build();
         let mut found = BTreeMap::new();
         let mut token = None;
         for _ in 0..MAX_PAGES {
             let call = self.ec2.describe_instances().filters(filter.clone()).set_next_token(token);
-            let reply = call.send().await.map_err(|e| classify(action, &ask, &e))?;
+            let reply = call.send().await.map_err(|e| classify(action, target, &e))?;
             found.extend(reply.reservations().iter().flat_map(|r| r.instances()).filter_map(instance));
             token = reply.next_token.filter(|t| !t.is_empty());
             if token.is_none() {
-                return Ok(Ec2 { asked: ids.clone(), found });
+                return Ok(found);
             }
         }
-        Err(endless(action, &ask))
+        Err(endless(action, target))
     }
 
     /// Writes tags of a group, all in one call.

@@ -406,8 +406,8 @@ fn describe_instance(instance: &Instance) -> String {
     let interfaces = address
         .as_deref()
         .map(|own| [interface(0, own, "10.255.0.1"), interface(1, "10.255.0.2", "10.255.0.3")].concat());
-    let tag = instance.place.as_ref().map(|place| {
-        let tag = [text("key", GROUP_TAG), text("value", &place.group)];
+    let tag = instance.launched_by.as_ref().map(|group| {
+        let tag = [text("key", GROUP_TAG), text("value", group)];
         element("item", &tag)
     });
     let fields = [
@@ -471,7 +471,7 @@ impl Filter {
             "instance-state-name" => Some(instance.state.name().to_owned()),
             "private-ip-address" => instance.address.map(|address| address.to_string()),
             "private-dns-name" => instance.dns_name(),
-            _ => instance.place.as_ref().map(|place| place.group.clone()),
+            _ => instance.launched_by.clone(),
         };
         has.is_some_and(|value| self.values.contains(&value))
     }

@@ -35,6 +35,8 @@ pub struct Instance {
     pub state: Ec2State,
     /// Its place in a group; None outside of any, and once a termination is complete.
     pub place: Option<Place>,
+    /// The group that launched it, as its tag says for as long as EC2 knows it.
+    pub launched_by: Option<String>,
     /// None once it is terminated.
     pub address: Option<Ipv4Addr>,
     pub zone: String,
@@ -128,6 +130,7 @@ impl World {
                 lifecycle: "InService".to_owned(),
                 target: "InService".to_owned(),
             }),
+            launched_by: group.map(str::to_owned),
             address: Some(address),
             zone: ZONES[self.instances.len() % ZONES.len()].to_owned(),
             launched: SystemTime::now(),

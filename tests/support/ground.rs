@@ -2,8 +2,10 @@
 //! back at the end. Nothing here knows what they are used for.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+
+use tokio::net::TcpSocket;
 
 /// A /24 that no other run on this machine uses, of 127.0.0.0/8 or in a network of its own.
 ///
@@ -45,6 +47,31 @@ impl Block {
     pub fn address(&self, host: u8) -> Ipv4Addr {
         let [a, b, c] = self.0;
         Ipv4Addr::new(a, b, c, host)
+    }
+}
+
+/// An address whose ports answer nothing, as a terminated instance's on AWS: what is sent there is lost. On the loopback
+/// a port that nobody has refuses; here each has a listener whose queue is full, and the kernel drops what comes.
+pub struct Silence {
+    _held: Vec<(tokio::net::TcpListener, TcpStream)>,
+}
+
+impl Silence {
+    /// Silences ports of an address that nobody listens on.
+    ///
+    /// # Errors
+    /// When somebody does.
+    pub fn at(address: Ipv4Addr, ports: &[u16]) -> io::Result<Self> {
+        let silence = |&port: &u16| {
+            let place = SocketAddr::from((address, port));
+            let socket = TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(place)?;
+            let listener = socket.listen(0)?;
+            // The one connection that a queue of length 0 holds.
+            Ok((listener, TcpStream::connect(place)?))
+        };
+        Ok(Self { _held: ports.iter().map(silence).collect::<io::Result<_>>()? })
     }
 }
 
