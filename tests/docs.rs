@@ -523,6 +523,39 @@ fn no_file_says_where_this_checkout_lies() {
     }
 }
 
+/// A machine has its own: a mirror, a proxy. The clients know them, and nothing here has to.
+#[test]
+fn no_file_names_a_host_of_a_package_registry() {
+    let hosts = [
+        ("deb.debian", "org"),
+        ("ftp.debian", "org"),
+        ("security.debian", "org"),
+        ("snapshot.debian", "org"),
+        ("archive.ubuntu", "com"),
+        ("ports.ubuntu", "com"),
+        ("security.ubuntu", "com"),
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("index.crates", "io"),
+        ("static.crates", "io"),
+        ("static.rust-lang", "org"),
+        ("proxy.golang", "org"),
+        ("sum.golang", "org"),
+        ("registry.npmjs", "org"),
+        ("repo1.maven", "org"),
+    ];
+    for file in files() {
+        let text = read(&file);
+        for (name, domain) in hosts {
+            let host = format!("{name}.{domain}");
+            assert!(
+                !text.contains(&host),
+                "{file} names {host}: take what the machine has, as its package client does"
+            );
+        }
+    }
+}
+
 // ---------------------------------------------------------------- reading
 
 fn root() -> &'static Path {
