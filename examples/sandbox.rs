@@ -2,7 +2,7 @@
 //! the real agent, real etcds. It tells the story of a cluster and ends with a table; it fails when
 //! anything is not as it must be.
 //!
-//!     cargo run --release --example sandbox -- --nodes 5 --json report.json
+//!     cargo run --example sandbox -- --nodes 5 --json report.json
 //!
 //! The cloud is `tests/support`; here is only the story. `--help` lists what can be changed.
 
