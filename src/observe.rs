@@ -296,7 +296,7 @@ impl Observer {
     async fn fetch_cloud(&mut self, before: Option<&Before>, own_data: &OwnData) -> (Seen<Group>, Seen<Ec2>) {
         let name = self.group_name().await;
         let (name, aws) = match (name, self.aws().await) {
-            (Ok(name), Ok((aws, _))) => (name, aws),
+            (Ok(name), Ok((aws, _))) => (name, aws.clone()),
             (Err(blind), _) | (_, Err(blind)) => return (Seen::No(blind.clone()), Seen::No(blind)),
         };
         let (group, tagged) = tokio::join!(aws.fetch_group(&name, now()), aws.fetch_instances_of(&name));
@@ -305,9 +305,9 @@ impl Observer {
             Err(blind) => return (Seen::No(blind.clone()), Seen::No(blind)),
         };
         let wanted = self.worth_asking_about(&group, before, own_data);
-        let ec2 = match (tagged, self.aws().await) {
-            (Ok(tagged), Ok((aws, _))) => and_the_others(aws, tagged, wanted).await,
-            (Err(blind), _) | (_, Err(blind)) => Err(blind),
+        let ec2 = match tagged {
+            Ok(tagged) => and_the_others(&aws, tagged, wanted).await,
+            Err(blind) => Err(blind),
         };
         (Seen::Yes(group), ec2.map_or_else(Seen::No, Seen::Yes))
     }
@@ -354,10 +354,9 @@ impl Observer {
             let further = further.into_iter().map(|(url, m)| Target {
                 instance: None,
                 url: url.clone(),
-                third: instance(m).map(patience),
+                third: instance(m).filter(|i| !is_terminated(i)).map(patience),
             });
-            let further = further.collect();
-            probes.extend(self.probe_all(further, said).await);
+            probes.extend(self.probe_all(further.collect(), said).await);
         }
         probes.sort_by(|a, b| a.url.cmp(&b.url));
         probes
@@ -444,14 +443,14 @@ struct Target {
     /// None for a member that is listed only.
     instance: Option<InstanceId>,
     url: MemberUrl,
-    /// How long its ports are waited for when two others have confirmed the list. None where silence counts: EC2 does
-    /// not know the instance, so that nothing else tells whether it is dead.
+    /// How long its ports are waited for when two others have confirmed the list. None where the answer counts, or that
+    /// there is none: EC2 does not know the instance, or calls one terminated that has answered (F88).
     third: Option<Duration>,
 }
 
-/// What one that EC2 calls gone may still say changes nothing, and on AWS its address answers nobody.
+/// What one that is shutting down may still say changes nothing, and on AWS its address soon answers nobody.
 fn patience(instance: &Instance) -> Duration {
-    if instance.state == "shutting-down" || is_terminated(instance) { Duration::ZERO } else { TIME_FOR_A_THIRD }
+    if instance.state == "shutting-down" { Duration::ZERO } else { TIME_FOR_A_THIRD }
 }
 
 /// EC2's reply with those added that it should hold and does not: new ones whose tag is late, and members of elsewhere.

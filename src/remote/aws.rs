@@ -12,7 +12,9 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_autoscaling::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_autoscaling::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+};
 use aws_sdk_autoscaling::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
 use aws_sdk_autoscaling::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_autoscaling::primitives::{DateTime, DateTimeFormat};
@@ -58,6 +60,7 @@ fn proxy() -> Option<Result<ProxyConfig, ProxyError>> {
 }
 
 /// Both services' clients of one region.
+#[derive(Clone)]
 pub struct Aws {
     autoscaling: aws_sdk_autoscaling::Client,
     ec2: aws_sdk_ec2::Client,
@@ -74,7 +77,12 @@ impl Aws {
             .timeout_config(timeouts.build())
             .load()
             .await;
-        Self { autoscaling: aws_sdk_autoscaling::Client::new(&config), ec2: aws_sdk_ec2::Client::new(&config) }
+        let autoscaling = aws_sdk_autoscaling::config::Builder::from(&config).interceptor(Whole).build();
+        let ec2 = aws_sdk_ec2::config::Builder::from(&config).interceptor(Whole).build();
+        Self {
+            autoscaling: aws_sdk_autoscaling::Client::from_conf(autoscaling),
+            ec2: aws_sdk_ec2::Client::from_conf(ec2),
+        }
     }
 
     /// The name of the group that an instance is in.
@@ -195,6 +203,30 @@ impl Intercept for Date {
         let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.and_then(|date| date.try_into().ok());
         Ok(())
+    }
+}
+
+/// Refuses a reply that was cut off: the SDK takes what came of its XML for a shorter list, and two such parts, by tag and
+/// by id, could pass for the whole (F34).
+#[derive(Debug)]
+struct Whole;
+
+impl Intercept for Whole {
+    fn name(&self) -> &'static str {
+        "Whole"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let reply = context.response();
+        let body = reply.body().bytes().unwrap_or_default();
+        // The last element of each action's reply is <...Response>.
+        let is_whole = !reply.status().is_success() || body.trim_ascii_end().ends_with(b"Response>");
+        if is_whole { Ok(()) } else { Err("the reply was cut off".into()) }
     }
 }
 
