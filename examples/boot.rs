@@ -6,7 +6,7 @@
 //!
 //! This half makes the labs, each in namespaces of its own, and runs as many at a time as the machine can bear. In
 //! each the same program plays one story: `boot/story.rs` says what happens and what has to hold, `boot/lab.rs` is the
-//! network and the cloud (`tests/support`), `boot/machine.rs` one machine.
+//! network and the cloud (`tests/support`), `boot/names.rs` its DNS server, `boot/machine.rs` one machine.
 
 #[path = "boot/client.rs"]
 mod client;
@@ -16,6 +16,8 @@ mod journal;
 mod lab;
 #[path = "boot/machine.rs"]
 mod machine;
+#[path = "boot/names.rs"]
+mod names;
 #[path = "boot/story.rs"]
 mod story;
 #[path = "../tests/support/mod.rs"]
@@ -81,21 +83,29 @@ enum Play {
     Life,
     /// The agent fails.
     Failing,
+    /// What the group does with its instances, on `etcd.service`.
+    Group,
     /// Flatcar's `etcd-member.service`, and a consumer.
     Consumer,
     /// Flatcar's `etcd-member.service`, with TLS on both ports.
     Tls,
+    /// Flatcar's `etcd-member.service`, where nodes know each other by their names, which are hard to get.
+    Names,
 }
 
-const PLANS: [Plan; 8] = [
+const PLANS: [Plan; 12] = [
     Plan { play: Play::Life, suite: "bookworm", systemd: "252", etcd: Some("3.6.") },
     Plan { play: Play::Life, suite: "trixie", systemd: "257", etcd: Some("3.7.") },
     Plan { play: Play::Failing, suite: "bookworm", systemd: "252", etcd: None },
     Plan { play: Play::Failing, suite: "trixie", systemd: "257", etcd: None },
+    Plan { play: Play::Group, suite: "bookworm", systemd: "252", etcd: Some("3.7.") },
+    Plan { play: Play::Group, suite: "trixie", systemd: "257", etcd: Some("3.6.") },
     Plan { play: Play::Consumer, suite: "bookworm", systemd: "252", etcd: Some("3.7.") },
     Plan { play: Play::Consumer, suite: "trixie", systemd: "257", etcd: Some("3.6.") },
     Plan { play: Play::Tls, suite: "bookworm", systemd: "252", etcd: Some("3.6.") },
     Plan { play: Play::Tls, suite: "trixie", systemd: "257", etcd: Some("3.7.") },
+    Plan { play: Play::Names, suite: "bookworm", systemd: "252", etcd: None },
+    Plan { play: Play::Names, suite: "trixie", systemd: "257", etcd: Some("3.7.") },
 ];
 
 impl Plan {
@@ -107,8 +117,8 @@ impl Plan {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target = repository.join("target");
         let flavour = match self.play {
-            Play::Life | Play::Failing => Flavour::Debian,
-            Play::Consumer | Play::Tls => Flavour::Flatcar,
+            Play::Life | Play::Failing | Play::Group => Flavour::Debian,
+            Play::Consumer | Play::Tls | Play::Names => Flavour::Flatcar,
         };
         let etcd = match self.etcd {
             None => None,

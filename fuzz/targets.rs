@@ -11,14 +11,17 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use etcd_bootstrap::decide::{decide, remember, statement};
-use etcd_bootstrap::disk::read_own_data;
+use etcd_bootstrap::cli;
+use etcd_bootstrap::cloud::{Texts, parse_identity};
+use etcd_bootstrap::decide::leave::by_hand;
+use etcd_bootstrap::decide::ready::released;
+use etcd_bootstrap::decide::{decide, remember, statement, watch};
+use etcd_bootstrap::etcd::data::read_own_data;
+use etcd_bootstrap::etcd::environment;
+use etcd_bootstrap::etcd::peer::{Version, parse, parse_members};
+use etcd_bootstrap::files::saved::{Format, Record};
 use etcd_bootstrap::model::{Action, Identity, Member, MemberUrl, OwnData, Statement};
-use etcd_bootstrap::remote::imds::{Texts, parse_identity};
-use etcd_bootstrap::remote::peer::{Version, parse, parse_members};
 use etcd_bootstrap::report::report;
-use etcd_bootstrap::run::Record;
-use etcd_bootstrap::{cli, environment, write};
 
 /// The first segment of etcd's write-ahead log. What is there is never taken for nothing.
 pub fn wal(data: &[u8]) {
@@ -45,7 +48,7 @@ pub fn identity(data: &[u8]) {
         dns_name: lines.next(),
         ipv6: lines.next(),
         target_lifecycle_state: lines.next(),
-        vpc_ranges: lines.next().iter().flat_map(|ranges| ranges.split(' ')).map(str::to_owned).collect(),
+        vpc_ranges: lines.next().iter().flat_map(|ranges| ranges.split_whitespace()).map(str::to_owned).collect(),
         document: lines.next().unwrap_or_default(),
     };
     let Ok(identity) = parse_identity(&texts) else { return };
@@ -81,29 +84,30 @@ pub fn file(data: &[u8]) {
 pub fn options(data: &[u8]) {
     let arguments = data.split(|byte| *byte == b'\n').map(|argument| OsString::from_vec(argument.to_vec()));
     if let Ok(cli) = cli::parse([OsString::from("etcd-bootstrap")].into_iter().chain(arguments)) {
-        let _ = (cli.options.policy(), cli.options.warnings());
+        let _ = (cli.options.config(), cli.options.warnings());
     }
 }
 
 /// A saved observation: it is decided, shown and rendered, and saved once more it is decided alike.
 pub fn observation(data: &[u8]) {
-    let Ok(Record { policy, observation }) = serde_json::from_slice::<Record>(data) else { return };
+    let Ok(Record { policy, observation, .. }) = serde_json::from_slice::<Record>(data) else { return };
     let decision = decide(&observation, &policy);
     let _ = (remember(&observation, &policy), statement(&observation, &policy));
+    let _ = (watch(&observation, &policy), by_hand(&observation, &policy), released(&observation, &policy));
     let _ = report(&observation, &policy, &decision, None).text();
     if let Action::Start(start) = &decision.action {
-        let options = cli::parse(["etcd-bootstrap".into()]).expect("no arguments are none that is wrong").options;
-        check_rendered(&environment::of_member(start, &options));
+        let cli = cli::parse(["etcd-bootstrap".into()]).expect("no arguments are none that is wrong");
+        check_rendered(&environment::of_member(start, &cli.options.config()));
     }
     // A time before year 1 or after 9999 is no time that can be written.
-    let Ok(saved) = serde_json::to_vec(&Record { policy, observation }) else { return };
+    let Ok(saved) = serde_json::to_vec(&Record { format: Format, policy, observation }) else { return };
     let again: Record = serde_json::from_slice(&saved).expect("it was written so");
     assert_eq!(decide(&again.observation, &again.policy), decision);
 }
 
 /// What can be rendered is read as the same variables, one a line.
 fn check_rendered(variables: &BTreeMap<String, String>) {
-    let Ok(text) = write::render(variables) else { return };
+    let Ok(text) = environment::render(variables) else { return };
     let read = text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(&read.collect::<BTreeMap<_, _>>(), variables);
 }

@@ -1,83 +1,121 @@
-//! Carries one decision out: at most one call, one rename, or one line of the founder's record. Makes no choice.
+//! Carries one change out: at most one call, one rename, or one file. Makes no choice.
 
 use std::path::Path;
 
-use crate::model::{Action, Blind, BlindKind, ClusterId, Record};
-use crate::observe::{Observer, now};
-use crate::remote::etcd::{self, Refusal};
+use crate::clock::now;
+use crate::cloud::Cloud;
+use crate::etcd::change::{self, ChangeError};
+use crate::etcd::data;
+use crate::files::{record, saved};
+use crate::model::{Blind, BlindKind, Change, ClusterId, MemberId, MemberUrl, Record};
 use crate::tls::Tls;
-use crate::{disk, record};
 
-/// What became of a decision.
+/// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// Done; in a word, for the log.
     Done(String),
-    /// etcd or AWS says not now, or the outcome is unknown: only a fresh look tells (F15, F16).
-    Later(String),
-    /// The rights are missing.
-    Denied(String),
+    /// etcd or AWS says not now or not you, or the outcome is unknown: only a fresh look tells (F15, F16).
+    Refused(Blind),
 }
 
-/// Applies a decision that changes something; the others are `run.rs`'s.
+/// The directories that changes are made in.
+#[derive(Debug, Clone, Copy)]
+pub struct Directories<'a> {
+    /// etcd's data.
+    pub data: &'a Path,
+    /// etcd's log, where it is elsewhere.
+    pub wal: Option<&'a Path>,
+    /// This program's own.
+    pub state: &'a Path,
+}
+
+/// Applies a change.
 ///
 /// # Errors
 /// A sentence, where the data directory cannot be renamed or written to.
 pub async fn apply(
-    action: &Action,
-    observer: &mut Observer,
+    change: &Change,
+    cloud: &mut Cloud,
     tls: Option<&Tls>,
-    data_dir: &Path,
-    wal_dir: Option<&Path>,
+    Directories { data: data_dir, wal: wal_dir, state }: Directories<'_>,
 ) -> Result<Applied, String> {
-    let (result, done) = match action {
-        Action::Remove { member, via } => {
-            (etcd::remove_member(tls, via, *member).await, format!("removed member {member} through {via}"))
+    Ok(match change {
+        Change::Remove { member, via } => {
+            asked(change::remove_member(tls, via, *member).await, format!("removed member {member} through {via}"))
         }
-        Action::Add { peer_url, as_learner, via } => {
-            let result = etcd::add_member(tls, via, peer_url, *as_learner).await;
-            (result, format!("added {peer_url} through {via}"))
+        Change::Add { peer_url, vote, via } => {
+            asked(change::add_member(tls, via, peer_url, *vote).await, format!("added {peer_url} through {via}"))
         }
-        Action::SetDataAside { gives_up } => {
+        Change::Promote { member, via } => promote(tls, via, *member).await,
+        Change::MoveLeader { to, via } => {
+            asked(change::move_leader(tls, via, *to).await, format!("member {to} leads now, by way of {via}"))
+        }
+        Change::CompleteHook { group, hook, instance } => {
+            let done = Applied::Done(format!("completed the lifecycle hook {hook} of {instance}"));
+            cloud.complete_hook(group, hook, instance).await.map_or_else(Applied::Refused, |()| done)
+        }
+        Change::KeepWaiting { group, hook, instance } => {
+            let done = Applied::Done(format!("the group waits on for the lifecycle hook {hook} of {instance}"));
+            cloud.keep_waiting(group, hook, instance).await.map_or_else(Applied::Refused, |()| done)
+        }
+        Change::MarkLeft(left) => {
+            let written = saved::write_left(state, left);
+            written.map_err(|e| format!("write the mark {}: {e}", saved::left_file(state).display()))?;
+            Applied::Done(format!("member {} of cluster {} has left", left.member, left.cluster))
+        }
+        Change::TagGroup { group, tags } => {
+            let text = tags.iter().map(|(key, value)| format!("{key}='{value}'")).collect::<Vec<_>>().join(", ");
+            let done = Applied::Done(format!("tagged the group {group}: {text}"));
+            cloud.tag_group(group, tags).await.map_or_else(Applied::Refused, |()| done)
+        }
+        Change::SetDataAside { gives_up } => {
             if let Some(cluster) = gives_up {
                 // First, for what is set aside is not looked at again. A record that is no longer there is made anew.
                 let record = record::prepare(data_dir)?;
                 save(data_dir, &giving_up(record, *cluster))?;
             }
-            let place = disk::set_aside(data_dir, wal_dir, now())
+            let place = data::set_aside(data_dir, wal_dir, now())
                 .map_err(|e| format!("rename the data directory {}: {e}", data_dir.display()))?;
-            (Ok(()), format!("renamed the data to {}", place.display()))
+            Applied::Done(format!("renamed the data to {}", place.display()))
         }
-        Action::BeginRecord => {
+        Change::BeginRecord => {
             let record = record::prepare(data_dir)?;
-            (Ok(()), format!("this disk is {} to the other founders", record.nonce))
+            Applied::Done(format!("this disk is {} to the other founders", record.nonce))
         }
-        Action::Agree(agreement) => {
+        Change::Agree(agreement) => {
             let record = Record { agreed: Some(agreement.clone()), ..record::prepare(data_dir)? };
             save(data_dir, &record)?;
-            (Ok(()), format!("agreed to found cluster {}", agreement.cluster))
+            Applied::Done(format!("agreed to found cluster {}", agreement.cluster))
         }
-        Action::GiveUp { cluster } => {
+        Change::GiveUp { cluster } => {
             let record = giving_up(record::prepare(data_dir)?, *cluster);
             save(data_dir, &Record { nonce: record::nonce(), ..record })?;
-            (Ok(()), format!("gave up the founding of cluster {cluster}"))
+            Applied::Done(format!("gave up the founding of cluster {cluster}"))
         }
-        Action::TagGroup { group, tags } => {
-            let said = tags.iter().map(|(key, value)| format!("{key}='{value}'")).collect::<Vec<_>>().join(", ");
-            let written = match observer.aws().await {
-                Ok((aws, _)) => aws.tag_group(group, tags).await,
-                Err(blind) => Err(blind),
-            };
-            (written.map_err(|Blind { kind, why }| refusal(kind, why)), format!("tagged the group {group}: {said}"))
-        }
-        Action::Wait | Action::Refuse | Action::Start(_) | Action::Follow { .. } => (Ok(()), String::new()),
-    };
-    Ok(match result {
-        Ok(()) => Applied::Done(done),
-        Err(Refusal::AlreadySo(why)) => Applied::Done(why),
-        Err(Refusal::Later(why)) => Applied::Later(why),
-        Err(Refusal::Denied(why)) => Applied::Denied(why),
     })
+}
+
+fn asked(result: Result<(), ChangeError>, done: String) -> Applied {
+    let refused = |kind, why| Applied::Refused(Blind { kind, why });
+    match result {
+        Ok(()) => Applied::Done(done),
+        Err(ChangeError::AlreadyDone(why)) => Applied::Done(why),
+        Err(ChangeError::NotNow(why) | ChangeError::NotInSync(why)) => refused(BlindKind::Unreachable, why),
+        Err(ChangeError::Denied(why)) => refused(BlindKind::Denied, why),
+    }
+}
+
+/// Asks one voter after another, until one has answered: of a learner that is not in sync all say the same.
+async fn promote(tls: Option<&Tls>, voters: &[MemberUrl], member: MemberId) -> Applied {
+    let mut result = Err(ChangeError::NotNow("no voter is known that could promote it".to_owned()));
+    for url in voters {
+        result = change::promote_member(tls, url, member).await;
+        if matches!(result, Ok(()) | Err(ChangeError::AlreadyDone(_) | ChangeError::NotInSync(_))) {
+            return asked(result, format!("promoted member {member} through {url}"));
+        }
+    }
+    asked(result, String::new())
 }
 
 fn giving_up(mut record: Record, cluster: ClusterId) -> Record {
@@ -90,15 +128,4 @@ fn giving_up(mut record: Record, cluster: ClusterId) -> Record {
 
 fn save(data_dir: &Path, record: &Record) -> Result<(), String> {
     record::save(data_dir, record).map_err(|e| format!("write the founder's record in {}: {e}", data_dir.display()))
-}
-
-fn refusal(kind: BlindKind, why: String) -> Refusal {
-    match kind {
-        BlindKind::Denied => Refusal::Denied(why),
-        BlindKind::Unreachable
-        | BlindKind::Throttled
-        | BlindKind::Absent
-        | BlindKind::Ambiguous
-        | BlindKind::Malformed => Refusal::Later(why),
-    }
 }

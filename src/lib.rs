@@ -1,29 +1,33 @@
 //! etcd-bootstrap: one run before etcd on each node of an EC2 Auto Scaling group.
 //!
-//! Data flows one way, one room a verb: `observe` → `decide` (pure) → `apply` → observe again … → `write`.
+//! Data flows one way, one room a verb: `observe` → `decide` (pure) → `apply` → observe again … → `files`.
+//! From the ground up: who stands on a floor imports only from the floors below (`tests/layers.rs`).
 
-pub mod agreement;
+#![warn(missing_docs, clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
+
+pub mod clock;
+pub mod errors;
+pub mod exit;
+pub mod log;
 pub mod model;
-
-pub mod cli;
-pub mod tls;
-
-pub mod disk;
-pub mod observe;
-pub mod program;
-pub mod record;
-pub mod remote;
+pub mod names;
 
 pub mod decide;
-pub mod reason;
+pub mod files;
+pub mod tls;
+
+pub mod config;
+
+pub mod cloud;
+pub mod etcd;
+pub mod founders;
 
 pub mod apply;
-pub mod environment;
-pub mod write;
+pub mod observe;
 
-pub mod founder;
-pub mod log;
-pub mod ready;
 pub mod report;
-pub mod run;
-pub mod show;
+pub mod setup;
+
+pub mod commands;
+
+pub mod cli;

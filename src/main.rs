@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use etcd_bootstrap::cli::{Cli, Command, Output};
-use etcd_bootstrap::reason::Exit;
-use etcd_bootstrap::run::Setup;
-use etcd_bootstrap::{cli, log, ready, run, show};
+use etcd_bootstrap::cli::{Cli, Command};
+use etcd_bootstrap::exit::Exit;
+use etcd_bootstrap::setup::Setup;
+use etcd_bootstrap::{cli, commands, log};
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -27,29 +27,40 @@ fn main() -> ExitCode {
     exit(code)
 }
 
-async fn carry_out(cli: Cli) -> Exit {
-    let Cli { command, options } = cli;
-    if let Some(Command::Explain { file }) = &command {
-        return show::explain(file, options.output);
+async fn carry_out(Cli { command, options }: Cli) -> Exit {
+    let (dry_run, config) = (options.dry_run, options.config());
+    let command = command.unwrap_or(Command::Run);
+    if let Command::Explain { file } = &command {
+        return commands::explain(file, config.output);
     }
-    let dry_run = options.dry_run;
-    let output: Output = options.output;
-    let setup = match Setup::new(options) {
+    let setup = match Setup::new(config) {
         Ok(setup) => setup,
         Err(why) => {
             tracing::error!("{why}");
-            return Exit::Person;
+            return Exit::NeedsOperator;
         }
     };
     match command {
-        Some(Command::Status) => show::status(&setup, output).await,
-        Some(Command::Ready) if dry_run => {
+        Command::Status => commands::status(&setup).await,
+        Command::Ready if dry_run => {
             tracing::info!("a dry run makes nothing ready");
             Exit::Done
         }
-        Some(Command::Ready) => ready::ready(&setup).await,
-        Some(Command::Run) | None if dry_run => show::dry_run(&setup, output).await,
-        Some(Command::Run | Command::Explain { .. }) | None => run::run(&setup).await,
+        Command::Ready => commands::ready(&setup).await,
+        Command::Watch if dry_run => {
+            tracing::info!("a dry run watches nothing: see status, and leave --dry-run");
+            Exit::Done
+        }
+        Command::Watch => commands::watch(setup).await,
+        Command::Leave if dry_run => commands::dry_run(&setup, commands::LEAVE).await,
+        Command::Leave => commands::leave(&setup).await,
+        Command::Run | Command::Explain { .. } if dry_run => commands::dry_run(&setup, commands::RUN).await,
+        Command::Run | Command::Explain { .. } => {
+            if let Some(why) = options.too_short_a_deadline() {
+                tracing::warn!("{why}, proceeding anyway");
+            }
+            commands::run(&setup).await
+        }
     }
 }
 

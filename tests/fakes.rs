@@ -1,6 +1,7 @@
 //! The fakes are only worth what they share with the real thing: here the real SDKs talk to them, a
 //! real etcd runs under a stand-in for the agent, and every fault is seen as the SDK shows it.
 
+use std::io::ErrorKind::ConnectionRefused;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use tokio::net::TcpStream;
 
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::child::Signal;
@@ -98,6 +100,27 @@ async fn a_terminated_instance_has_no_address_and_a_forgotten_one_is_not_found()
     rig.cloud.change(|world| world.forget(gone));
     let error = ec2.describe_instances().instance_ids(gone).send().await.unwrap_err();
     assert_eq!(error.code(), Some("InvalidInstanceID.NotFound"));
+}
+
+/// On AWS nobody answers for who is gone, not even to refuse; a machine that runs refuses where it does not listen.
+#[tokio::test]
+async fn a_terminated_instances_address_is_silent_until_another_one_has_it() {
+    let rig = rig();
+    rig.group("g", 1);
+    let node = rig.launch(Some("g")).unwrap();
+    let refuses = async |port| TcpStream::connect((node.address, port)).await.unwrap_err().kind() == ConnectionRefused;
+    for port in [2379, 2380] {
+        assert!(refuses(port).await, "{port}");
+    }
+    rig.terminate(&node).await;
+    for port in [2379, 2380] {
+        let answer = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect((node.address, port))).await;
+        assert!(answer.is_err(), "{port}: {answer:?}");
+    }
+    let _heir = rig.launch_at(Some("g"), node.address).unwrap();
+    for port in [2379, 2380] {
+        assert!(refuses(port).await, "{port}");
+    }
 }
 
 #[tokio::test]

@@ -4,18 +4,25 @@ use std::fs;
 
 use etcd_client::Client;
 
-use crate::e2e::{GROUP, etcd_of, form, intact, put, rig, whole};
+use crate::scenario::{GROUP, form, intact, on_both_ends, on_one_etcd, put, whole};
 use crate::support::node::{Node, Run};
 use crate::support::rig::{Rig, addresses, environment_by_hand};
 use crate::support::tls::Authority;
 
+on_both_ends!(b18_f99_what_stands_in_etcds_unit_is_undone);
+
+on_one_etcd!(
+    b08_f97_data_below_the_data_directory_makes_no_new_cluster,
+    b13_f98_a_members_name_that_no_file_can_hold_keeps_nobody_out,
+    b18_f99_a_log_directory_of_its_own_is_told_to_etcd,
+    b21_f100_tls_that_the_list_does_not_know_of_is_told_and_waits_for_the_list,
+    b26_f107_a_member_that_left_the_group_alive_keeps_its_endpoint,
+);
+
 // ---------------------------------------------------------------- the data directory
 
 /// As Debian's package has it: the data in `default` below the directory that the agent looks at.
-#[tokio::test]
-async fn b08_f97_data_below_the_data_directory_makes_no_new_cluster() {
-    let Some(etcd) = etcd_of("3.6") else { return };
-    let rig = rig(etcd);
+async fn b08_f97_data_below_the_data_directory_makes_no_new_cluster(rig: Rig) {
     rig.group(GROUP, 3);
     let nodes = rig.launch_many(GROUP, 3).unwrap();
     for node in &nodes {
@@ -54,10 +61,7 @@ async fn b08_f97_data_below_the_data_directory_makes_no_new_cluster() {
 
 // ---------------------------------------------------------------- names
 
-#[tokio::test]
-async fn b13_f98_a_members_name_that_no_file_can_hold_keeps_nobody_out() {
-    let Some(etcd) = etcd_of("3.6") else { return };
-    let mut rig = rig(etcd);
+async fn b13_f98_a_members_name_that_no_file_can_hold_keeps_nobody_out(mut rig: Rig) {
     rig.group(GROUP, 1);
     let address = rig.fresh_address();
     let by_hand = [("NAME", "bob's-etcd".to_owned()), ("INITIAL_CLUSTER", format!("bob's-etcd=http://{address}:2380"))];
@@ -83,9 +87,7 @@ async fn b13_f98_a_members_name_that_no_file_can_hold_keeps_nobody_out() {
 
 /// What stands in etcd's unit and in the files before the agent's: each of them alone would make a cluster of one, or
 /// lose the data.
-async fn what_stands_in_etcds_unit_is_undone(line: &str) {
-    let Some(etcd) = etcd_of(line) else { return };
-    let mut rig = rig(etcd);
+async fn b18_f99_what_stands_in_etcds_unit_is_undone(mut rig: Rig) {
     let elsewhere = rig.directory.path().join("elsewhere");
     let path = elsewhere.display().to_string();
     let variables = [
@@ -109,20 +111,7 @@ async fn what_stands_in_etcds_unit_is_undone(line: &str) {
     assert!(nodes.iter().all(|node| node.data_dir().join("member/wal").is_dir()));
 }
 
-#[tokio::test]
-async fn b18_f99_what_stands_in_etcds_unit_is_undone_on_the_oldest_etcd() {
-    what_stands_in_etcds_unit_is_undone("3.4").await;
-}
-
-#[tokio::test]
-async fn b18_f99_what_stands_in_etcds_unit_is_undone_on_the_newest_etcd() {
-    what_stands_in_etcds_unit_is_undone("3.7").await;
-}
-
-#[tokio::test]
-async fn b18_f99_a_log_directory_of_its_own_is_told_to_etcd() {
-    let Some(etcd) = etcd_of("3.6") else { return };
-    let mut rig = rig(etcd);
+async fn b18_f99_a_log_directory_of_its_own_is_told_to_etcd(mut rig: Rig) {
     let wal = rig.directory.path().join("wal");
     rig.setup.agent_arguments = vec![format!("--wal-dir={}", wal.display())];
     let nodes = form(&rig, 1).await;
@@ -135,10 +124,7 @@ async fn b18_f99_a_log_directory_of_its_own_is_told_to_etcd() {
 
 // ---------------------------------------------------------------- the scheme
 
-#[tokio::test]
-async fn b21_f100_tls_that_the_list_does_not_know_of_is_told_and_waits_for_the_list() {
-    let Some(etcd) = etcd_of("3.6") else { return };
-    let rig = rig(etcd);
+async fn b21_f100_tls_that_the_list_does_not_know_of_is_told_and_waits_for_the_list(rig: Rig) {
     let nodes = form(&rig, 3).await;
     let client = put(&rig, &nodes).await;
     let node = &nodes[0];
@@ -185,10 +171,7 @@ fn warns(run: &Run, of: &str, advice: &str) -> bool {
 
 // ---------------------------------------------------------------- a consumer's file
 
-#[tokio::test]
-async fn b26_f107_a_member_that_left_the_group_alive_keeps_its_endpoint() {
-    let Some(etcd) = etcd_of("3.6") else { return };
-    let rig = rig(etcd);
+async fn b26_f107_a_member_that_left_the_group_alive_keeps_its_endpoint(rig: Rig) {
     let nodes = form(&rig, 3).await;
     rig.group("consumers", 1);
     let consumer = rig.launch(Some("consumers")).unwrap();

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::e2e::{GROUP, PATIENCE, cluster_id, form, intact, on_both_ends, put, whole};
+use crate::scenario::{GROUP, PATIENCE, agent, cluster_id, form, intact, on_both_ends, put, tagged, whole};
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::etcd::until;
-use crate::support::node::{Event, Node, Run};
+use crate::support::node::{Event, Node};
 use crate::support::rig::Rig;
 
 on_both_ends!(
@@ -25,7 +25,7 @@ async fn b02_f84_a_disk_of_the_lost_cluster_is_refused_by_the_one_founded_after_
     let nodes = form(&rig, 3).await;
     put(&rig, &nodes).await;
     let lost = cluster_id(&rig, &nodes).await;
-    ready(&nodes).await;
+    tagged(&nodes).await;
     for node in &nodes {
         node.cut_power().await;
     }
@@ -163,18 +163,7 @@ fn untag(rig: &Rig) {
     rig.cloud.change(|world| world.groups.get_mut(GROUP).expect("it was made").tags.clear());
 }
 
-/// Waits until each node's `ready` has done all it does.
-async fn ready(nodes: &[Node]) {
-    for node in nodes {
-        node.wait_for(PATIENCE, |event| *event == Event::ReadyExited { code: 0 }).await.unwrap();
-    }
-}
-
 pub fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").args([from, to]).status().expect("cp runs");
     assert!(copied.success());
-}
-
-async fn agent(node: &Node, more: &[&str]) -> Run {
-    node.agent("run", more).await.expect("the agent starts")
 }

@@ -10,6 +10,8 @@ mod model;
 mod disk;
 // The fakes, against the real SDKs.
 mod fakes;
+// The fake groups that act, through the real SDK.
+mod asg;
 // The main job, on real etcd.
 mod e2e;
 // How a cluster begins, stopped half-way and begun again.
@@ -22,6 +24,12 @@ mod catalogue;
 mod failures;
 // The file and the data directory, on real etcd.
 mod files;
+// The group's life cycle, on real etcd.
+mod life;
+// A database that takes a while to arrive.
+mod large;
+// Observations of the field, decided again.
+mod observations;
 // etcds of several versions in one group.
 mod versions;
 // The group's tag, on real etcd.
@@ -38,4 +46,6 @@ mod metadata;
 mod docs;
 // Who imports whom, against ARCHITECTURE.md.
 mod layers;
+// What scenarios on real etcd are made of.
+mod scenario;
 mod support;

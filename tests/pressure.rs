@@ -8,20 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_bootstrap::founder::{Listener, PATH, STATEMENT_HEADER};
+use etcd_bootstrap::etcd::peer;
+use etcd_bootstrap::founders::Listener;
 use etcd_bootstrap::model::{InstanceId, MemberUrl, PeerAnswer, Scheme, Statement};
-use etcd_bootstrap::remote::peer;
+use etcd_bootstrap::model::{PATH, STATEMENT_HEADER};
 use etcd_bootstrap::tls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 use crate::cli::{GROUP, Peer, alone, group_of, refuses, reply, rig, with_data};
-use crate::e2e::form;
+use crate::scenario::form;
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::cloud::REGION;
 use crate::support::imds::{CREDENTIALS, IDENTITY};
 use crate::support::node::Event;
 use crate::support::rig::Rig;
+use crate::support::skip;
 use crate::support::tls::Authority;
 
 /// The reads of AWS so far: each pass that asks makes one.
@@ -78,7 +80,7 @@ async fn b15_f104_a_change_that_etcd_refuses_is_asked_for_less_and_less() {
 #[tokio::test]
 async fn b34_f104_ready_asks_less_and_less_for_a_promotion() {
     let (_rig, node) = with_data().await;
-    let peer = Peer::start(node.address, Duration::ZERO, |_| reply(404, ""));
+    let peer = Peer::start(node.address, |_| reply(404, ""));
     let run = node.agent("ready", &["--deadline=6s"]).await.unwrap();
     assert_eq!(run.code, 75, "{}", run.stderr);
     let looks = peer.seen().iter().filter(|(_, _, path)| path == "/members").count();
@@ -93,8 +95,7 @@ async fn b16_f105_a_name_server_that_says_nothing_does_not_hold_the_end_up() {
     let mut rig = rig();
     rig.setup.deadline = "60s".into();
     let Ok(names) = UdpSocket::bind((rig.cloud_address(), 53)) else {
-        eprintln!("skipped: this process may not open port 53");
-        return;
+        return skip("this process may not open port 53");
     };
     // As soon as the file is there, a look-up takes minutes. The mount ends with its namespace.
     let conf = rig.directory.path().join("resolv.conf");
@@ -113,8 +114,7 @@ async fn b16_f105_a_name_server_that_says_nothing_does_not_hold_the_end_up() {
     fs::write(&conf, format!("nameserver {}\noptions timeout:30 attempts:5\n", rig.cloud_address())).unwrap();
     let run = node.agent("run", &[]).await.unwrap();
     if run.code == 99 || run.stderr.contains("unshare") {
-        eprintln!("skipped: this machine lets nobody mount a file: {}", run.stderr.trim());
-        return;
+        return skip(format_args!("this machine lets nobody mount a file: {}", run.stderr.trim()));
     }
     assert_eq!(run.code, 0, "{}", run.stderr);
     names.set_nonblocking(true).unwrap();
@@ -186,7 +186,7 @@ async fn b17_f106_one_host_cannot_hold_the_founders_port() {
         let url = MemberUrl::new(scheme, &address.ip().to_string(), address.port());
         let asked = async {
             for _ in 0..5 {
-                while !matches!(peer::fetch_peer(&client, &url, None).await, PeerAnswer::Founding(_)) {}
+                while !matches!(peer::fetch_peer(&client, &url, None).await, PeerAnswer::Agent(_)) {}
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::net::UnixDatagram;
 
 use crate::cli::{GROUP, rig};
-use crate::e2e::{PATIENCE, cluster_id, form, whole};
+use crate::scenario::{PATIENCE, cluster_id, form, tagged, whole};
 use crate::support::aws::{Action, Fault, Often};
-use crate::support::node::{Event, Node};
+use crate::support::node::Event;
 use crate::support::rig::Rig;
 
 const KEY: &str = "etcd-bootstrap/cluster-id";
@@ -24,12 +24,6 @@ fn set_tag(rig: &Rig, value: Option<&str>) {
             None => drop(tags.remove(KEY)),
         }
     });
-}
-
-async fn tagged(nodes: &[Node]) {
-    for node in nodes {
-        node.wait_for(PATIENCE, |event| *event == Event::ReadyExited { code: 0 }).await.unwrap();
-    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use etcd_client::DowngradeOptions;
 
-use crate::e2e::{GROUP, PATIENCE, etcd_of, form, intact, put, rig, whole};
+use crate::scenario::{GROUP, PATIENCE, etcd_of, form, intact, put, rig, whole};
 use crate::support::etcd::until;
 use crate::support::node::{Event, Node};
 use crate::support::rig::{Rig, addresses};
@@ -47,7 +47,7 @@ async fn has_version(rig: &Rig, nodes: &[Node], version: &str) {
 
 /// Without the rule every 3.4 panics, and again at each restart.
 #[tokio::test]
-async fn f89_an_etcd_two_minors_above_is_refused_before_its_add() {
+async fn t01_f89_an_etcd_two_minors_above_is_refused_before_its_add() {
     let Some([oldest, newer, newest]) = etcds(["3.4", "3.6", "3.7"]) else { return };
     let mut rig = rig(oldest);
     let nodes = form(&rig, 3).await;

@@ -1,9 +1,9 @@
 //! The ground under the machines, inside namespaces of its own: a network with the metadata service at
-//! 169.254.169.254, the AWS API, and a server for the binary. Machines are in `machine`, what happens to them is in
-//! `story`.
+//! 169.254.169.254, a DNS server, the AWS API under its real names, and a server for the binary. Machines are in
+//! `machine`, what happens to them is in `story`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,12 +14,13 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
 use crate::machine::{Flavour, Machine};
+use crate::names::{self, Resolver};
 use crate::support::aws::Aws;
-use crate::support::cloud::Cloud;
+use crate::support::cloud::{Cloud, InstanceId};
 use crate::support::etcd::Judge;
 use crate::support::http::{self, Answer};
 use crate::support::imds;
-use crate::support::tls::TlsFiles;
+use crate::support::tls::{Authority, TlsFiles};
 
 /// What the nodes boot: an image, and what `make dist` has made.
 pub struct Image {
@@ -41,6 +42,11 @@ pub const GROUP: &str = "etcd";
 
 /// The lab's own address on the network that it shares with the machines.
 pub const OWN: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+/// The gateway of the machines' IPv6, of which AWS's replies say nothing: with it they can be led astray.
+pub const OWN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// The DNS server, at the network's base plus two as in every VPC (Amazon VPC User Guide, "DNS attributes for your
+/// VPC").
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// How far a machine's metadata service is from its machine, in addresses.
 const METADATA_OFFSET: u8 = 100;
@@ -57,12 +63,15 @@ pub struct Lab {
     pub cloud: Cloud,
     pub aws: Aws,
     pub judge: Judge,
+    pub resolver: Resolver,
     pub image: Image,
     ground: Ground,
     /// Every line that is added to the agent's options.
     pub options: Vec<String>,
-    /// What Ignition puts on each node besides.
-    pub files: Vec<Value>,
+    /// The authority of AWS's certificate.
+    authority: String,
+    /// What Ignition puts on each node for TLS of etcd.
+    files: Vec<Value>,
     next_machine: AtomicU8,
     _files: http::Server,
 }
@@ -86,17 +95,21 @@ impl Lab {
         let listen =
             |address: Ipv4Addr, port| TcpListener::bind((address, port)).map_err(|e| format!("{address}: {e}"));
         tokio::spawn(forward_metadata(listen(METADATA, 80)?));
-        let aws = Aws::start(cloud.clone(), listen(OWN, 4566)?).map_err(|error| error.to_string())?;
-        // The stand-in for docker starts the node's own etcd, whatever the tag.
-        let options = vec![format!("AWS_ENDPOINT_URL={}", aws.url()), "ETCD_BOOTSTRAP_ETCD_VERSION=auto".to_owned()];
+        let resolver = UdpSocket::bind((RESOLVER, 53)).and_then(Resolver::start);
+        let resolver = resolver.map_err(|error| format!("serve names on {RESOLVER}: {error}"))?;
+        let (authority, aws) = start_aws(&cloud, listen(OWN, 443)?, &ground.directory)
+            .map_err(|error| format!("serve AWS over TLS: {error}"))?;
         Ok(Self {
             cloud,
             aws,
+            authority,
             judge: Judge::new(),
+            resolver,
             _files: serve_binary(&image.dist, listen(OWN, 80)?)?,
             image,
             ground,
-            options,
+            // The stand-in for docker starts the node's own etcd, whatever the tag.
+            options: vec!["ETCD_BOOTSTRAP_ETCD_VERSION=auto".to_owned()],
             files: Vec::new(),
             next_machine: AtomicU8::new(0),
         })
@@ -119,6 +132,19 @@ impl Lab {
     /// When its metadata service, its network or its disk cannot be made.
     pub async fn launch(&self, group: &str, address: Ipv4Addr, config: &str) -> Result<Machine, String> {
         let instance = self.cloud.change(|world| world.launch(Some(group), address));
+        self.machine(group, (instance, address), config).await
+    }
+
+    /// The hardware of an instance that was launched, off.
+    ///
+    /// # Errors
+    /// As [`Lab::launch`].
+    pub async fn machine(
+        &self,
+        group: &str,
+        (instance, address): (InstanceId, Ipv4Addr),
+        config: &str,
+    ) -> Result<Machine, String> {
         let [a, b, c, host] = address.octets();
         let metadata = Ipv4Addr::new(a, b, c, host + METADATA_OFFSET);
         run("ip", &["addr", "add", &format!("{metadata}/32"), "dev", "lab"]).await.or_else(already_there)?;
@@ -136,18 +162,27 @@ impl Lab {
         Machine::assemble(&self.image, &layers, &self.ground, (instance, address), imds).await
     }
 
-    /// Terminates the instance: its power goes, its network, its metadata service, and the cloud says so.
+    /// Terminates the instance: its power goes, its network, its metadata service, and the cloud says so. Its address
+    /// is silent from then on, until another machine gets it.
     ///
     /// # Errors
     /// When its network cannot be taken away.
     pub async fn terminate(&self, machine: &Machine) -> Result<(), String> {
-        machine.cut_power().await;
-        machine.imds.unplug().await;
         self.cloud.change(|world| world.terminate(&machine.instance));
+        self.take_away(machine).await
+    }
+
+    /// The same where the cloud has said so.
+    ///
+    /// # Errors
+    /// As [`Lab::terminate`].
+    pub async fn take_away(&self, machine: &Machine) -> Result<(), String> {
+        machine.cut_power().await?;
+        machine.imds.unplug().await;
         machine.take_network_away().await
     }
 
-    /// An Ignition config of `make dist`, with what differs here: where the binary and the AWS API are.
+    /// An Ignition config of `make dist`, with what differs here: where the binary is, and whom the system trusts.
     ///
     /// # Errors
     /// When it cannot be read, or is not what Ignition takes.
@@ -156,8 +191,14 @@ impl Lab {
         let text = std::fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
         let mut config: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
         let options: String = self.options.iter().map(|line| format!("{line}\n")).collect();
-        let options = format!("data:,{}", percent_encoded(&options));
+        let options = data_url(&options);
         let files = config["storage"]["files"].as_array_mut().ok_or("a config without files")?;
+        files.push(json!({
+            "path": "/etc/ssl/certs/ca-certificates.crt",
+            "overwrite": true,
+            "mode": 0o644,
+            "contents": { "source": data_url(&self.authority) },
+        }));
         files.extend(self.files.clone());
         for file in files {
             match file["path"].as_str().unwrap_or_default() {
@@ -187,23 +228,26 @@ impl Lab {
                 "mode": 0o400,
                 "user": { "name": "etcd" },
                 "group": { "name": "etcd" },
-                "contents": { "source": format!("data:,{}", percent_encoded(&std::fs::read_to_string(path)?)) },
+                "contents": { "source": data_url(&std::fs::read_to_string(path)?) },
             }));
         }
         self.judge = files.judge()?;
         Ok(())
     }
 
-    /// The same for hosts whose unit is called `etcd.service`, as the README says: with the drop-in for that unit.
+    /// The same for hosts whose unit is called `etcd.service`, as the README says: with the drop-ins for that unit.
     fn for_etcd_service(&self, config: &mut Value) -> Result<(), String> {
-        let drop_in = self.image.dist.join("systemd/etcd.service.d/10-etcd-bootstrap.conf");
-        let text = std::fs::read_to_string(&drop_in).map_err(|error| format!("{}: {error}", drop_in.display()))?;
-        for file in config["storage"]["files"].as_array_mut().into_iter().flatten() {
-            let path = file["path"].as_str().unwrap_or_default();
-            if path.ends_with("/etcd-member.service.d/10-etcd-bootstrap.conf") {
-                file["path"] = path.replace("etcd-member.service.d", "etcd.service.d").into();
-                file["contents"] = json!({ "source": format!("data:,{}", percent_encoded(&text)) });
-            }
+        let files = config["storage"]["files"].as_array_mut().ok_or("the config has no files")?;
+        files.retain(|file| !file["path"].as_str().unwrap_or_default().ends_with("/10-etcd-bootstrap.conf"));
+        for drop_in in ["etcd.service.d/10-etcd-bootstrap.conf", "etcd-bootstrap-ready.service.d/10-etcd-service.conf"]
+        {
+            let source = self.image.dist.join("systemd").join(drop_in);
+            let text = std::fs::read_to_string(&source).map_err(|error| format!("{}: {error}", source.display()))?;
+            files.push(json!({
+                "path": format!("/etc/systemd/system/{drop_in}"),
+                "mode": 0o644,
+                "contents": { "source": data_url(&text) },
+            }));
         }
         for unit in config["systemd"]["units"].as_array_mut().into_iter().flatten() {
             if unit["name"] == "etcd-member.service" {
@@ -219,7 +263,7 @@ pub const BINARY: &str = "/the-binary";
 pub const TAMPERED: &str = "/tampered";
 
 fn serve_binary(dist: &Path, listener: TcpListener) -> Result<http::Server, String> {
-    let path = dist.join(format!("etcd-bootstrap-{}", std::env::consts::ARCH));
+    let path = dist.join(format!("etcd-bootstrap-{}-unknown-linux-musl", std::env::consts::ARCH));
     let binary = std::fs::read(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
     let mut tampered = binary.clone();
     *tampered.last_mut().ok_or("the binary is empty")? ^= 1;
@@ -238,6 +282,14 @@ fn serve_binary(dist: &Path, listener: TcpListener) -> Result<http::Server, Stri
     .map_err(|error| error.to_string())
 }
 
+/// AWS under its own names, and the authority that its certificate is from.
+fn start_aws(cloud: &Cloud, listener: TcpListener, directory: &Path) -> io::Result<(String, Aws)> {
+    let names = names::endpoints();
+    let files = Authority::new().write(directory, &names.each_ref().map(String::as_str))?;
+    let aws = Aws::start_with_tls(files.acceptor()?, cloud.clone(), listener)?;
+    Ok((std::fs::read_to_string(&files.ca)?, aws))
+}
+
 /// Leads each machine to the metadata service of its own instance. Where that is unplugged, it hangs up.
 async fn forward_metadata(listener: TcpListener) {
     listener.set_nonblocking(true).expect("a listener can be made non-blocking");
@@ -254,21 +306,46 @@ async fn forward_metadata(listener: TcpListener) {
     }
 }
 
+/// The device that swallows what is sent to it.
+pub const VOID: &str = "void";
+
 async fn build_network() -> Result<(), String> {
     run("ip", &["link", "set", "lo", "up"]).await?;
-    run("ip", &["link", "add", "lab", "type", "bridge"]).await?;
-    run("ip", &["addr", "add", &format!("{OWN}/24"), "dev", "lab"]).await?;
-    run("ip", &["addr", "add", &format!("{METADATA}/32"), "dev", "lab"]).await?;
-    run("ip", &["link", "set", "lab", "up"]).await.map(drop)
+    // With an address of its own: else it takes the lowest of its cables', and is another one with each new machine.
+    run("ip", &["link", "add", "lab", "address", "02:00:00:00:00:01", "type", "bridge"]).await?;
+    for address in [format!("{OWN}/24"), format!("{RESOLVER}/32"), format!("{METADATA}/32")] {
+        run("ip", &["addr", "add", &address, "dev", "lab"]).await?;
+    }
+    run("ip", &["addr", "add", &format!("{OWN_V6}/64"), "dev", "lab", "nodad"]).await?;
+    run("ip", &["link", "set", "lab", "up"]).await?;
+    // A router between the machines as a VPC has one: it answers for every address that is routed to the void, and what
+    // comes for that address is lost without a word. The cable's other end forwards nothing.
+    run("ip", &["link", "add", VOID, "type", "veth", "peer", "name", "void-end"]).await?;
+    for end in [VOID, "void-end"] {
+        run("ip", &["link", "set", end, "arp", "off", "up"]).await?;
+    }
+    for (setting, value) in [
+        ("ipv4/conf/lab/forwarding", "1"),
+        ("ipv4/conf/lab/proxy_arp", "1"),
+        ("ipv4/neigh/lab/proxy_delay", "0"),
+        // No machine is to be told a shorter way, past the router.
+        ("ipv4/conf/all/send_redirects", "0"),
+        ("ipv4/conf/lab/send_redirects", "0"),
+        ("ipv6/conf/all/forwarding", "1"),
+    ] {
+        std::fs::write(Path::new("/proc/sys/net").join(setting), value).map_err(|e| format!("{setting}: {e}"))?;
+    }
+    run("ip", &["route", "add", &format!("{}/96", names::NOWHERE), "dev", VOID]).await.map(drop)
 }
 
 fn already_there(why: String) -> Result<String, String> {
     if why.contains("already assigned") { Ok(String::new()) } else { Err(why) }
 }
 
-/// The text as the data of a `data:` URL.
-fn percent_encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+/// A `data:` URL of the text, as the source of a file in an Ignition config.
+fn data_url(text: &str) -> String {
+    let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    format!("data:,{encoded}")
 }
 
 /// No command of the lab takes longer; one that hangs is a fault like any other.

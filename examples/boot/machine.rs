@@ -2,7 +2,7 @@
 //! systemd-nspawn, and a network cable. It makes no claim; those are in `story`.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::journal::Journal;
-use crate::lab::{Ground, Image, output, run};
+use crate::lab::{Ground, Image, OWN_V6, RESOLVER, VOID, output, run};
 use crate::support::child::Child;
 use crate::support::cloud::InstanceId;
 use crate::support::etcd::until;
@@ -37,6 +37,7 @@ impl Flavour {
 
 pub const AGENT: &str = "etcd-bootstrap.service";
 pub const READY: &str = "etcd-bootstrap-ready.service";
+pub const WATCH: &str = "etcd-bootstrap-watch.service";
 
 /// Runs systemd-nspawn in the cgroup of its first argument. With --keep-unit a reboot inside ends it with 133: it is
 /// started again.
@@ -58,6 +59,8 @@ pub struct Machine {
     cgroups: PathBuf,
     lower: String,
     nspawn: Vec<String>,
+    /// Whether the image's /etc/resolv.conf is a link, to a file that systemd-resolved writes.
+    links_resolv_conf: bool,
     ignition: PathBuf,
     /// Counts the disks that it had, and the times that it was powered on.
     disks: AtomicU32,
@@ -92,6 +95,7 @@ impl Machine {
             .into_iter()
             .chain(etcd)
             .collect(),
+            links_resolv_conf: image.root.join("etc/resolv.conf").is_symlink(),
             ignition: image.ignition.clone(),
             disks: AtomicU32::new(0),
             lives: AtomicU32::new(0),
@@ -101,18 +105,19 @@ impl Machine {
             imds,
             name,
         };
-        machine.plug_in().await?;
+        machine.lay_cable().await?;
         machine.new_disk().await?;
         Ok(machine)
     }
 
     /// A network namespace, and a cable from its `host0` to the lab's bridge.
-    async fn plug_in(&self) -> Result<(), String> {
+    async fn lay_cable(&self) -> Result<(), String> {
         let (name, cable) = (self.name.as_str(), self.cable());
         run("ip", &["netns", "add", name]).await?;
         run("ip", &["link", "add", &cable, "type", "veth", "peer", "name", "host0", "netns", name]).await?;
-        run("ip", &["link", "set", &cable, "master", "lab", "up"]).await?;
-        run("ip", &["-n", name, "link", "set", "lo", "up"]).await.map(drop)
+        run("ip", &["link", "set", &cable, "master", "lab"]).await?;
+        run("ip", &["-n", name, "link", "set", "lo", "up"]).await?;
+        self.plug().await
     }
 
     pub async fn take_network_away(&self) -> Result<(), String> {
@@ -124,12 +129,14 @@ impl Machine {
         format!("v-{}", self.name)
     }
 
-    /// Pulls the network cable.
+    /// Pulls the network cable. Its address then answers nothing and refuses nothing, as any that the VPC delivers to
+    /// nobody.
     ///
     /// # Errors
     /// When it cannot be pulled.
     pub async fn unplug(&self) -> Result<(), String> {
-        run("ip", &["link", "set", &self.cable(), "down"]).await.map(drop)
+        run("ip", &["link", "set", &self.cable(), "down"]).await?;
+        run("ip", &["route", "replace", &format!("{}/32", self.address), "dev", VOID]).await.map(drop)
     }
 
     /// Plugs the network cable in again.
@@ -137,6 +144,8 @@ impl Machine {
     /// # Errors
     /// When it cannot be plugged in.
     pub async fn plug(&self) -> Result<(), String> {
+        // Not `del`, which fails where there is no such route.
+        run("ip", &["route", "flush", &format!("{}/32", self.address), "dev", VOID]).await?;
         run("ip", &["link", "set", &self.cable(), "up"]).await.map(drop)
     }
 
@@ -147,20 +156,35 @@ impl Machine {
     pub async fn new_disk(&self) -> Result<(), String> {
         self.disks.fetch_add(1, Ordering::Relaxed);
         let (root, upper, work) = (self.root(), self.disk().join("upper"), self.disk().join("work"));
-        let network = format!(
-            "[Match]\nName=host0\n[Network]\nAddress={}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\
-             [Route]\nDestination=169.254.169.254/32\nScope=link\n",
-            self.address
-        );
         let prepare = || {
             [&root, &upper, &work].into_iter().try_for_each(fs::create_dir_all)?;
             let network_dir = upper.join("etc/systemd/network");
             fs::create_dir_all(&network_dir)?;
-            fs::write(network_dir.join("10-host0.network"), &network)
+            fs::write(network_dir.join("10-host0.network"), self.network())?;
+            // Where systemd-resolved writes this file, the image has a link to it.
+            if self.links_resolv_conf {
+                return Ok(());
+            }
+            fs::write(upper.join("etc/resolv.conf"), format!("nameserver {RESOLVER}\n"))
         };
         prepare().map_err(|error| format!("make the disk of {}: {error}", self.name))?;
         let layers = format!("lowerdir={},upperdir={},workdir={}", self.lower, upper.display(), work.display());
         run("mount", &["-t", "overlay", "overlay", "-o", &layers, &root.display().to_string()]).await.map(drop)
+    }
+
+    /// What a real node would be told by DHCP, for systemd-networkd.
+    fn network(&self) -> String {
+        let mut address_v6 = OWN_V6.segments();
+        address_v6[7] = self.address.octets()[3].into();
+        format!(
+            "[Match]\nName=host0\n\
+             [Network]\nAddress={}/24\nDNS={RESOLVER}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\
+             [Address]\nAddress={}/64\nDuplicateAddressDetection=none\n\
+             [Route]\nDestination=169.254.169.254/32\nScope=link\n\
+             [Route]\nDestination=::/0\nGateway={OWN_V6}\n",
+            self.address,
+            Ipv6Addr::from(address_v6),
+        )
     }
 
     fn disk(&self) -> PathBuf {
@@ -178,7 +202,7 @@ impl Machine {
     /// When one of them fails.
     pub async fn first_boot(&self) -> Result<(), String> {
         self.provision().await?;
-        self.power_on()
+        self.power_on().await
     }
 
     /// The first half of a first boot: Ignition fetches its config from the metadata service, and the binary.
@@ -186,6 +210,7 @@ impl Machine {
     /// # Errors
     /// When Ignition fails, with what it said last: a real node then does not boot.
     pub async fn provision(&self) -> Result<(), String> {
+        self.plug().await?;
         let initramfs = self.disk().join("initramfs");
         fs::create_dir_all(&initramfs).map_err(|error| error.to_string())?;
         // Ignition would relabel what it wrote, as on a host with SELinux.
@@ -224,7 +249,8 @@ impl Machine {
     ///
     /// # Errors
     /// When systemd-nspawn cannot be started.
-    pub fn power_on(&self) -> Result<(), String> {
+    pub async fn power_on(&self) -> Result<(), String> {
+        self.plug().await?;
         // A new cgroup for each life: a container in one that was ever killed as a whole dies again (systemd 257).
         self.lives.fetch_add(1, Ordering::Relaxed);
         let cgroup = self.cgroup();
@@ -260,15 +286,40 @@ impl Machine {
     }
 
     /// Pulls the power plug: everything on the machine is gone in one moment, and said no goodbye.
-    pub async fn cut_power(&self) {
+    ///
+    /// # Errors
+    /// When its address cannot be made silent.
+    pub async fn cut_power(&self) -> Result<(), String> {
         let life = self.life.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(life) = life {
+            // First: the kernel, which lives on, would close every connection.
+            self.unplug().await?;
             let _ = fs::write(self.cgroup().join("cgroup.kill"), "1");
             life.exited().await;
             let gone =
                 || fs::read_to_string(self.cgroup().join("cgroup.events")).is_ok_and(|e| e.contains("populated 0"));
             let _ = until(Duration::from_secs(5), async || if gone() { Ok(()) } else { Err(String::new()) }).await;
         }
+        Ok(())
+    }
+
+    /// Hangs: nothing on the machine runs any more, and its connections stay open.
+    ///
+    /// # Errors
+    /// When its cgroup cannot be frozen.
+    pub fn hang(&self) -> Result<(), String> {
+        fs::write(self.cgroup().join("cgroup.freeze"), "1").map_err(|error| format!("freeze {}: {error}", self.name))
+    }
+
+    /// Shuts down as at the press of its power button, and is off in the end. False where it does not answer.
+    ///
+    /// # Errors
+    /// As [`Machine::cut_power`].
+    pub async fn power_off(&self) -> Result<bool, String> {
+        let asked = tokio::time::timeout(Duration::from_secs(2), self.inside(&["systemctl", "poweroff"])).await;
+        let off = async || if self.process_1().is_none() { Ok(()) } else { Err("it is on".to_owned()) };
+        let off = asked.is_ok() && until(Duration::from_secs(30), off).await.is_ok();
+        self.cut_power().await.map(|()| off)
     }
 
     /// Reboots from inside, and returns once the new boot is under way.
@@ -342,7 +393,7 @@ impl Machine {
         let _ = fs::write(to.join("journal"), journal.unwrap_or_else(|why| why));
         let _ = fs::copy(self.dir.join("console.log"), to.join("console"));
         if let Ok(units) =
-            self.inside(&["systemctl", "status", "--no-pager", "--full", self.etcd_unit, AGENT, READY]).await
+            self.inside(&["systemctl", "status", "--no-pager", "--full", self.etcd_unit, AGENT, READY, WATCH]).await
         {
             let _ = fs::write(to.join("status"), units);
         }

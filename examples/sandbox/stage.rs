@@ -64,10 +64,13 @@ impl Stage {
         println!("  {what} in {:.3} s", time.as_secs_f64());
     }
 
-    /// Gives the nodes their names.
+    /// Gives the nodes their names, those that have none yet.
     pub fn introduce(&self, nodes: &[Node]) {
         for node in nodes {
             let mut state = self.state();
+            if state.cast.contains_key(&node.instance) {
+                continue;
+            }
             let number = state.cast.len() + 1;
             let actor = Actor {
                 name: format!("node {number:<2} {} {:<14}", node.instance, node.address.to_string()),
@@ -111,7 +114,8 @@ impl State {
             | Event::GaveUp(_)
             | Event::EtcdTooSlow
             | Event::EtcdExited { .. }
-            | Event::ReadyExited { .. } => {
+            | Event::ReadyExited { .. }
+            | Event::WatchExited { .. } => {
                 actor.add(event);
                 true
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scenario;
 use super::etcd::{self, Change, FIRST_ADDED, Row, Strict};
+use super::mutations::Done;
 use super::world::{
     Act, Address, Agent, Aws, Before, Broken, Disk, Id, Life, Machine, Member, Memory, Node, Read, Record, Rules, Said,
     World,
@@ -24,6 +25,7 @@ pub struct Sight {
     /// AWS's reply is that of the pass before.
     pub last_reply: bool,
     pub aged: bool,
+    pub detached: bool,
     pub answers: Vec<(Address, Answer)>,
     pub before: Before,
 }
@@ -80,6 +82,25 @@ pub fn denied(world: &mut World, n: Node, scenario: &Scenario) {
     }
 }
 
+/// The same where the machine boots in the first change of its disk. Where it wants none, nothing happens.
+pub fn interrupted(world: &mut World, n: Node, scenario: &Scenario) {
+    let act = scenario.think(see(world, n, Read::Now, &scenario.rules)).act;
+    let machine = world.machine_mut(n);
+    match &act {
+        // The founding is given up first (`apply`).
+        Act::SetAside { gives_up: Some(cluster) } => {
+            machine.give_up(*cluster);
+            machine.record.iter_mut().for_each(|record| record.agreed = None);
+        }
+        act if own_disk(machine, act) => {}
+        _ => return,
+    }
+    scenario.mutate_disk(Done::Half(&act), machine);
+    machine.boots();
+    world.left.reboots -= 1;
+    etcd::settle(world);
+}
+
 fn pass(world: &mut World, n: Node, read: Read, scenario: &Scenario) {
     let mut sight = see(world, n, read, &scenario.rules);
     for _ in 0..CHANGES {
@@ -96,9 +117,7 @@ fn pass(world: &mut World, n: Node, read: Read, scenario: &Scenario) {
         if !own {
             break;
         }
-        if let Some(mutation) = scenario.mutation {
-            (mutation.disk)(&act, machine);
-        }
+        scenario.mutate_disk(Done::Whole(&act), machine);
         sight = Sight { last_reply: true, ..see(world, n, read, &scenario.rules) };
     }
 }
@@ -237,6 +256,7 @@ pub fn see(world: &World, n: Node, read: Read, rules: &Rules) -> Sight {
         aws,
         last_reply: false,
         aged: world.aged,
+        detached: world.detached,
         answers,
         before,
     }
@@ -251,7 +271,8 @@ fn founders_of(world: &World, cluster: usize, member: Member) -> Vec<Row> {
 /// Asks every instance of the group that may have an etcd, then every listed member: as `observe.rs` does.
 fn ask(world: &World, n: Node, aws: &Aws, before: &Before) -> Vec<(Address, Answer)> {
     let own = world.machine(n).address;
-    let group = aws.instances.iter().filter(|(life, ..)| life.runs()).map(|(_, address, _)| *address);
+    let listed = |life: Life| life.runs() && !(world.detached && life == Life::ShuttingDown);
+    let group = aws.instances.iter().filter(|(life, ..)| listed(*life)).map(|(_, address, _)| *address);
     let mut asked: BTreeMap<Address, Answer> = BTreeMap::new();
     for address in group.filter(|address| *address != own) {
         asked.insert(address, answer(world, n, address));

@@ -132,6 +132,10 @@ pub fn settle(world: &mut World) {
             stop_removed(world, &part);
         }
     }
+    // Such as one whose disks were put back.
+    if (0..world.clusters.len()).filter(|cluster| quorate(world, *cluster).is_some()).count() > 1 {
+        world.broken = world.broken.or(Some(Broken::SecondCluster));
+    }
 }
 
 /// Whether any disk, or a copy of one, is left of a cluster.
@@ -228,18 +232,26 @@ fn found(world: &mut World, n: Node, id: Id, list: &[(Option<Node>, Address)]) -
     };
     let disk = (n, world.machine(n).record.as_ref().map_or(0, |record| record.nonce));
     let begun = &mut world.clusters[cluster].begun;
-    if begun.iter().any(|other| other.0 == n && *other != disk) {
+    let taken = begun.iter().any(|other| other.0 == n && *other != disk);
+    begun.extend((!begun.contains(&disk)).then_some(disk));
+    begun.sort_unstable();
+    if taken || !is_founder(world, disk, id) {
         // The founders of before are taken for those of now, and their data for this cluster's (F84).
         world.broken = world.broken.or(Some(Broken::TwoFoundings));
     }
-    begun.extend((!begun.contains(&disk)).then_some(disk));
-    begun.sort_unstable();
     if is_bootstrapped(world, n, cluster) {
         return false;
     }
     let stale = world.clusters[cluster].formed.then_some(rows);
     begin(world, n, Log { cluster, member: own, led: false, fresh: false, stale });
     true
+}
+
+/// Whether an id stands for an agreement of this very disk, as the tag or the record that it starts from has it.
+fn is_founder(world: &World, (n, nonce): (Node, Nonce), id: Id) -> bool {
+    let agreed = world.nodes.iter().filter_map(|m| m.record.as_ref()?.agreed.as_ref());
+    let mut known = agreed.chain(&world.founding).filter(|founders| spell::id_of(founders) == id);
+    known.any(|founders| founders.iter().any(|founder| (founder.0, founder.2) == (n, Some(nonce))))
 }
 
 fn rows_of(list: &[(Option<Node>, Address)]) -> Vec<Row> {

@@ -10,6 +10,8 @@ pub enum Event {
     Look(Node, Read),
     /// A look whose tag is denied.
     Denied(Node),
+    /// A look in whose first change of the own disk the machine boots.
+    Interrupted(Node),
     Carry(Node),
     // An etcd and what follows its start
     Publish(Node),
@@ -68,8 +70,10 @@ impl World {
     /// What a node does by itself.
     pub fn steps(&self, n: Node, m: &Machine, rules: &Rules, events: &mut Vec<Event>) {
         match &m.agent {
+            _ if m.mute => {}
             Agent::Off | Agent::Waiting(_) if !m.etcd_runs => {
                 events.push(Event::Look(n, Read::Now));
+                events.extend((self.left.reboots > 0).then_some(Event::Interrupted(n)));
                 events.extend((self.left.denials > 0).then_some(Event::Denied(n)));
                 if self.left.odd_reads > 0 {
                     events.push(Event::Look(n, Read::Nothing));
@@ -141,7 +145,9 @@ impl World {
     /// The world after an event that is no agent's.
     pub fn happen(&mut self, event: &Event, rules: &Rules) {
         match *event {
-            Event::Look(..) | Event::Denied(_) | Event::Carry(_) => unreachable!("agents do these"),
+            Event::Look(..) | Event::Denied(_) | Event::Interrupted(_) | Event::Carry(_) => {
+                unreachable!("agents do these")
+            }
             Event::Publish(n) => etcd::publish(self, n),
             Event::Promote(n) => etcd::promote(self, n),
             Event::Tag(n) => {

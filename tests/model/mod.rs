@@ -6,6 +6,7 @@
 //! many.
 //!
 //! - `world.rs`: the state, AWS, faults and time, and what is taken for granted (`Rules`).
+//! - `begin.rs`: the worlds to begin with.
 //! - `etcd.rs`: etcd's rules, each with its source.
 //! - `happen.rs`: what may happen in it.
 //! - `agent.rs`: what a node sees, what it does with a decision, and what must hold of one.
@@ -22,6 +23,7 @@ use etcd_bootstrap::model::Policy;
 use stateright::{Checker, Model, Path, Property};
 
 mod agent;
+mod begin;
 mod etcd;
 mod founding;
 mod happen;
@@ -35,9 +37,9 @@ mod world;
 use crate::decide::policy;
 use agent::{Outcome, Sight};
 use happen::Event;
-use mutations::Mutation;
+use mutations::{Done, Mutation};
 use properties::Sometimes;
-use world::{Read, Rules, World};
+use world::{Machine, Read, Rules, World};
 
 /// More disks than this no instance has had in a state that is visited.
 const NONCES: u8 = 3;
@@ -96,6 +98,12 @@ impl Scenario {
         outcome
     }
 
+    fn mutate_disk(&self, done: Done<'_>, machine: &mut Machine) {
+        if let Some(mutation) = self.mutation {
+            (mutation.disk)(done, machine);
+        }
+    }
+
     /// The world after an event.
     fn step(&self, world: &World, event: &Event) -> World {
         let mut next = world.clone();
@@ -103,7 +111,11 @@ impl Scenario {
             Event::Look(n, read) => agent::look(&mut next, *n, *read, self),
             Event::Carry(n) => agent::carry_out(&mut next, *n, &self.rules),
             Event::Denied(n) => agent::denied(&mut next, *n, self),
+            Event::Interrupted(n) => agent::interrupted(&mut next, *n, self),
             event => next.happen(event, &self.rules),
+        }
+        if let Event::Interrupted(n) | Event::Reboot(n) = event {
+            self.mutate_disk(Done::Boot, next.machine_mut(*n));
         }
         next
     }
@@ -132,7 +144,7 @@ fn tell(scenario: &Scenario, path: Path<World, Event>) -> String {
     let mut lines = Vec::new();
     for (world, event) in path.into_vec() {
         match event {
-            Some(event @ (Event::Look(n, _) | Event::Denied(n))) => {
+            Some(event @ (Event::Look(n, _) | Event::Denied(n) | Event::Interrupted(n))) => {
                 let read = if let Event::Look(_, read) = event { read } else { Read::Now };
                 let outcome = scenario.think(agent::see(&world, n, read, &scenario.rules));
                 lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));

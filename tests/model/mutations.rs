@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use etcd_bootstrap::decide::remember;
 use etcd_bootstrap::model::{
-    Absence, Action, Addresses, ClusterState, Decision, Instance, InstanceId, Member, MemberId, MemberUrl, Observation,
-    OwnData, PeerAnswer, PeerView, Policy, Reason, Seen, Start, Statement,
+    Absence, Action, Addresses, Change, ClusterState, Decision, Ec2State, Instance, InstanceId, LifecycleState, Member,
+    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Reason, Seen, Start, Statement, Vote,
 };
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -21,17 +21,25 @@ pub struct Mutation {
     name: &'static str,
     pub input: fn(&mut Observation, &Policy),
     pub output: fn(&Observation, Decision) -> Decision,
-    /// What becomes of the own disk after an act that changes it.
-    pub disk: fn(&Act, &mut Machine),
+    /// What becomes of the own disk after what was done to it.
+    pub disk: fn(Done<'_>, &mut Machine),
     begin: fn() -> World,
     rules: fn(&mut Rules),
     /// The first words of the property that breaks, and the length of the shortest trace to it.
     breaks: (&'static str, usize),
 }
 
+/// What was done to a disk.
+pub enum Done<'a> {
+    Whole(&'a Act),
+    /// The machine boots before the rest of it.
+    Half(&'a Act),
+    Boot,
+}
+
 const SAME: fn(&mut Observation, &Policy) = |_, _| {};
 const AS_DECIDED: fn(&Observation, Decision) -> Decision = |_, decision| decision;
-const KEPT: fn(&Act, &mut Machine) = |_, _| {};
+const KEPT: fn(Done<'_>, &mut Machine) = |_, _| {};
 const USUAL: fn(&mut Rules) = |_| {};
 
 const MUTATIONS: &[Mutation] = &[
@@ -52,7 +60,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "whoever is not in service is dead",
         input: |o, _| {
             let Seen::Yes(group) = &o.group else { return };
-            let leaving = group.instances.iter().filter(|(_, state)| *state != "InService");
+            let leaving = group.instances.iter().filter(|(_, state)| **state != LifecycleState::InService);
             let leaving = leaving.map(|(id, _)| id.clone()).collect();
             terminate(o, leaving);
         },
@@ -86,7 +94,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "a member that has not started is removed, not waited for",
         input: SAME,
         output: |o, decision| match &decision.reason {
-            Reason::OtherJoining { member } => remove(o, member, decision.clone()),
+            Reason::OtherJoining { member } => remove(o, member.id, decision.clone()),
             _ => decision,
         },
         disk: KEPT,
@@ -99,11 +107,11 @@ const MUTATIONS: &[Mutation] = &[
         input: |o, p| {
             let mut before = remember(o, p);
             for standing in before.suspects.values_mut() {
-                standing.since -= p.founding_grace;
-                standing.read_at -= p.founding_grace;
+                standing.first_seen -= p.founding_grace;
+                standing.last_read -= p.founding_grace;
             }
-            before.member_instances.extend(o.before.iter().flat_map(|b| b.member_instances.clone()));
-            o.before = Some(before);
+            before.member_instances.extend(o.history.iter().flat_map(|b| b.member_instances.clone()));
+            o.history = Some(before);
         },
         output: AS_DECIDED,
         disk: KEPT,
@@ -115,7 +123,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "a removal counts no quorum",
         input: SAME,
         output: |o, decision| match &decision.reason {
-            Reason::RemovalCostsQuorum { member, .. } => remove(o, member, decision.clone()),
+            Reason::RemovalCostsQuorum { member, .. } => remove(o, member.id, decision.clone()),
             _ => decision,
         },
         disk: KEPT,
@@ -127,9 +135,10 @@ const MUTATIONS: &[Mutation] = &[
         name: "every node joins as voter",
         input: SAME,
         output: |_, decision| match decision.action {
-            Action::Add { peer_url, via, .. } => {
-                Decision { action: Action::Add { peer_url, via, as_learner: false }, reason: decision.reason }
-            }
+            Action::Change(Change::Add { peer_url, via, .. }) => Decision {
+                action: Action::Change(Change::Add { peer_url, via, vote: Vote::Voter }),
+                reason: decision.reason,
+            },
             _ => decision,
         },
         disk: KEPT,
@@ -141,7 +150,7 @@ const MUTATIONS: &[Mutation] = &[
         name: "the file is written before the add",
         input: SAME,
         output: |o, decision| match &decision.action {
-            Action::Add { .. } => start_as_if_listed(o).unwrap_or(decision),
+            Action::Change(Change::Add { .. }) => start_as_if_listed(o).unwrap_or(decision),
             _ => decision,
         },
         disk: KEPT,
@@ -227,14 +236,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a forming cluster is not seen",
-        input: |o, _| {
-            for probe in &mut o.probes {
-                if matches!(&probe.peer, PeerAnswer::Member(view) if view.cluster_version.is_none()) {
-                    probe.peer = PeerAnswer::Absent(Absence::Refused);
-                    probe.client = Some(Err(Absence::Refused));
-                }
-            }
-        },
+        input: |o, _| hide(o, |view| view.cluster_version.is_none()),
         output: AS_DECIDED,
         disk: KEPT,
         begin: || World::fresh(3, Left { terminations: 1, ..Left::default() }),
@@ -247,14 +249,24 @@ const MUTATIONS: &[Mutation] = &[
 
 fn views(o: &Observation) -> impl Iterator<Item = &PeerView> {
     o.probes.iter().filter_map(|probe| match &probe.peer {
-        PeerAnswer::Member(view) => Some(view),
-        PeerAnswer::Founding(_) | PeerAnswer::Absent(_) => None,
+        PeerAnswer::Etcd(view) => Some(view),
+        PeerAnswer::Agent(_) | PeerAnswer::Absent(_) => None,
     })
+}
+
+/// Takes away the etcds that tell such a view.
+fn hide(o: &mut Observation, is_hidden: impl Fn(&PeerView) -> bool) {
+    for probe in &mut o.probes {
+        if matches!(&probe.peer, PeerAnswer::Etcd(view) if is_hidden(view)) {
+            probe.peer = PeerAnswer::Absent(Absence::Refused);
+            probe.client = Some(Err(Absence::Refused));
+        }
+    }
 }
 
 fn each_member(o: &mut Observation, change: impl Fn(&mut Member)) {
     for probe in &mut o.probes {
-        if let PeerAnswer::Member(view) = &mut probe.peer {
+        if let PeerAnswer::Etcd(view) = &mut probe.peer {
             view.members.iter_mut().for_each(&change);
         }
         if let Some(Ok(client)) = &mut probe.client
@@ -274,7 +286,7 @@ fn each_instance(o: &mut Observation, change: impl Fn(&InstanceId, &mut Instance
 fn terminate(o: &mut Observation, ids: BTreeSet<InstanceId>) {
     each_instance(o, |id, instance| {
         if ids.contains(id) {
-            "terminated".clone_into(&mut instance.state);
+            instance.state = Ec2State::Terminated;
         }
     });
 }
@@ -284,21 +296,20 @@ fn agree_for_the_silent(o: &mut Observation, p: &Policy) {
     let Some(own) = etcd_bootstrap::decide::statement(o, p).filter(|own| own.founders.is_some()) else { return };
     for probe in o.probes.iter_mut().filter(|probe| matches!(probe.peer, PeerAnswer::Absent(_))) {
         let Some(instance) = probe.instance.clone() else { continue };
-        probe.peer = PeerAnswer::Founding(Statement { instance, ..own.clone() });
+        probe.peer = PeerAnswer::Agent(Statement { instance, ..own.clone() });
         probe.client = None;
     }
 }
 
 /// The member that a reason names, removed through a voter that serves.
-fn remove(o: &Observation, member: &str, decision: Decision) -> Decision {
-    let id = member.split(' ').next().and_then(|id| MemberId::try_from(id.to_owned()).ok());
+fn remove(o: &Observation, member: MemberId, decision: Decision) -> Decision {
     let serving = o.probes.iter().find_map(|probe| match &probe.client {
-        Some(Ok(client)) if client.quorum_list.ok().is_some() => Some(&probe.url),
+        Some(Ok(client)) if client.quorum_list.ok().is_some() => Some(&probe.asked),
         _ => None,
     });
-    match (id, serving) {
-        (Some(member), Some(via)) => Decision { action: Action::Remove { member, via: via.clone() }, ..decision },
-        _ => decision,
+    match serving {
+        Some(via) => Decision { action: Action::Change(Change::Remove { member, via: via.clone() }), ..decision },
+        None => decision,
     }
 }
 
@@ -327,8 +338,18 @@ fn start_as_if_listed(o: &Observation) -> Option<Decision> {
 
 #[test]
 fn every_wrong_rule_is_found_by_the_shortest_way() {
+    all_break_as_they_say(MUTATIONS.iter().chain(founding::MUTATIONS));
+}
+
+#[test]
+#[ignore = "many states: make model"]
+fn what_is_called_an_economy_is_one() {
+    all_break_as_they_say(founding::ECONOMIES);
+}
+
+fn all_break_as_they_say(mutations: impl IntoIterator<Item = &'static Mutation>) {
     let mut wrong = Vec::new();
-    for mutation in MUTATIONS.iter().chain(founding::MUTATIONS) {
+    for mutation in mutations {
         let found = shortest(mutation);
         let (property, steps) = found.unwrap_or(("nothing", 0));
         println!("{:60} {:48} {steps:3}", mutation.name, property);

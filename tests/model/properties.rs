@@ -99,7 +99,10 @@ fn all_are_voters(world: &World) -> bool {
     let voter = |member| list.iter().any(|row| row.id == member && row.published && !row.learner);
     let group: Vec<_> = world.all().filter(|(_, m)| m.life.runs()).collect();
     group.len() == world.desired
-        && group.iter().all(|(n, m)| part.nodes.contains(n) && m.log().is_some_and(|log| voter(log.member)))
+        && group
+            .iter()
+            .filter(|(_, m)| !m.mute)
+            .all(|(n, m)| part.nodes.contains(n) && m.log().is_some_and(|log| voter(log.member)))
 }
 
 /// L2: the cluster has no other members.

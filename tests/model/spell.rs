@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use etcd_bootstrap::agreement;
 use etcd_bootstrap::decide::{decide, remember, statement};
+use etcd_bootstrap::model::agreement;
 use etcd_bootstrap::model::{
-    Absence, Action, Addresses, Agreement, Blind, BlindKind, CLUSTER_TAG, ClientView, ClusterId, ClusterState,
-    Decision, Ec2, FOUNDING_TAG, Founder, FounderEntry, Group, Identity, Instance, InstanceId, Member as Listed,
+    Absence, Action, Addresses, Agreement, Blind, BlindKind, CLUSTER_TAG, Change, ClientView, ClusterId, ClusterState,
+    Decision, Deeds, Ec2, FOUNDING_TAG, Founder, FounderEntry, Group, Identity, Instance, InstanceId, Member as Listed,
     MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Reason, Record as OnRecord, Scheme,
-    Seen, Standing as Stood, Statement as Stated, render_initial_cluster,
+    Seen, Sighting as Stood, Statement as Stated, Vote, render_initial_cluster,
 };
 
 use crate::decide::kind;
@@ -18,7 +18,7 @@ use crate::decide::kind;
 use super::agent::{Answer, Data, Outcome, Sight};
 use super::etcd::Row;
 use super::mutations::Mutation;
-use super::world::{Act, Address, Before, Founders, Id, Life, Member, Memory, Node, Standing, Statement};
+use super::world::{Act, Address, Before, Founders, Id, Life, Member, Memory, Node, Sighting, Statement};
 
 const ARN: &str = "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:u:autoScalingGroupName/etcd";
 /// Longer than every grace of `decide`, and shorter than a generation.
@@ -43,7 +43,7 @@ pub fn think(sight: &Sight, policy: &Policy, mutation: Option<&Mutation>) -> Out
         matches!(sight.data, Data::Empty | Data::Backend) || matches!(decision.reason, Reason::FoundersNotBack { .. });
     let said = listens.then(|| statement(&o, policy).map(|said| said_of(&said)));
     let act = act(&o, &decision);
-    let memory = Memory { before: before(&remember(&o, policy), o.at, &sight.before), said };
+    let memory = Memory { before: before(&remember(&o, policy), o.taken_at, &sight.before), said };
     Outcome { act, said: format!("{} {}", kind(&decision.action), decision.reason.code()), memory }
 }
 
@@ -122,11 +122,11 @@ fn observation(sight: &Sight) -> Observation {
         region: "eu-west-1".into(),
         zone: "eu-west-1a".into(),
         addresses: addresses(sight.address),
-        vpc_ranges: vec!["10.0.0.0/16".into()],
+        vpc_ranges: vec!["10.0.0.0/16".parse().expect("a range")],
         target_lifecycle_state: None,
     };
     let mut probes: Vec<Probe> = sight.answers.iter().map(|(a, answer)| probe(sight, *a, answer)).collect();
-    probes.sort_by(|a, b| a.url.cmp(&b.url));
+    probes.sort_by(|a, b| a.asked.cmp(&b.asked));
     let own_data = match &sight.data {
         Data::Empty => OwnData::Empty,
         Data::Backend => OwnData::NoLog,
@@ -137,7 +137,7 @@ fn observation(sight: &Sight) -> Observation {
             founders: founders.iter().map(founder_entry).collect(),
         },
     };
-    let before = Some(spell_before(sight, &sight.before));
+    let history = Some(spell_before(sight, &sight.before));
     let record = match &sight.record {
         Some(record) => Seen::Yes(OnRecord {
             nonce: record.nonce.to_string(),
@@ -147,16 +147,22 @@ fn observation(sight: &Sight) -> Observation {
         None => Seen::No(Blind { kind: BlindKind::Absent, why: "the model says so".into() }),
     };
     Observation {
-        at: now(),
+        taken_at: now(),
         me: Seen::Yes(me),
         own_data,
         own_commit: None,
         etcd: None,
         record,
+        port_trouble: None,
+        certificate_trouble: None,
+        left: None,
+        notices: Seen::No(Blind::not_asked()),
         group,
+        hooks: Seen::No(Blind::not_asked()),
         ec2,
+        asked_aws: true,
         probes,
-        before,
+        history,
     }
 }
 
@@ -173,8 +179,8 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
     let lifecycle = |life: Life| match life {
         Life::InService => Some("InService"),
         Life::Leaving => Some("Terminating:Wait"),
-        Life::ShuttingDown => Some("Terminating"),
-        Life::Terminated | Life::Forgotten => None,
+        Life::ShuttingDown if !sight.detached => Some("Terminating"),
+        Life::ShuttingDown | Life::Terminated | Life::Forgotten => None,
     };
     let instances = || (0..).zip(&aws.instances).map(|(n, instance): (Node, _)| (n, *instance));
     let group = Group {
@@ -183,7 +189,7 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
         desired: aws.desired,
         cluster_tag: aws.tag.map(|id| ClusterId(id).to_string()),
         founding_tag: aws.founding.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders))),
-        instances: instances().filter_map(|(n, (life, ..))| Some((id(n), lifecycle(life)?.to_owned()))).collect(),
+        instances: instances().filter_map(|(n, (life, ..))| Some((id(n), lifecycle(life)?.into()))).collect(),
         read_at: now(),
         date: Some(now()),
     };
@@ -218,7 +224,9 @@ fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
     let (peer_answer, client) = match answer {
         Answer::Silence => absent(Absence::NoAnswer(Duration::from_secs(1))),
         Answer::Refused => absent(Absence::Refused),
-        Answer::Founding(_, None) => (PeerAnswer::Absent(Absence::NotEtcd("404".into())), Some(Err(Absence::Refused))),
+        Answer::Founding(_, None) => {
+            (PeerAnswer::Absent(Absence::NotUnderstood("404".into())), Some(Err(Absence::Refused)))
+        }
         Answer::Founding(who, Some(said)) => {
             let statement = Stated {
                 instance: id(*who),
@@ -229,11 +237,11 @@ fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
                 given_up: said.given_up.iter().map(|id| ClusterId(*id)).collect(),
                 agreed: said.agreed.map(ClusterId),
             };
-            (PeerAnswer::Founding(statement), None)
+            (PeerAnswer::Agent(statement), None)
         }
         Answer::Etcd { .. } => etcd_answer(answer),
     };
-    Probe { instance, url: peer(address), peer: peer_answer, client }
+    Probe { instance, asked: peer(address), peer: peer_answer, client }
 }
 
 /// An initial cluster as founders render it; each instance has its address for life.
@@ -263,11 +271,13 @@ fn etcd_answer(answer: &Answer) -> (PeerAnswer, Option<Result<ClientView, Absenc
         learner: *learner,
         quorum_list,
         commit: None,
+        applied: None,
+        faults: Vec::new(),
     };
     let cluster_version = led.then(|| "3.6.0".to_owned());
     let view = PeerView { cluster_id, members, server_version: version, cluster_version };
     // A forming etcd's client port is silent, and not waited for (E17).
-    (PeerAnswer::Member(view), led.then_some(Ok(client)))
+    (PeerAnswer::Etcd(view), led.then_some(Ok(client)))
 }
 
 /// Zero is no id of etcd's.
@@ -296,36 +306,42 @@ fn nodes_of(initial_cluster: &str) -> Vec<Node> {
     names.filter_map(node).collect()
 }
 
-fn stood<T>(what: T, standing: Standing, last_reply: bool) -> Stood<T> {
-    let since = if standing.old { now() - MINUTE } else { now() };
-    let read_at = if last_reply { now() } else { now() - MINUTE };
-    Stood { what, since, read_at, reads: 1 + u32::from(standing.twice) }
+fn stood<T>(value: T, standing: Sighting, last_reply: bool) -> Stood<T> {
+    let first_seen = if standing.old { now() - MINUTE } else { now() };
+    let last_read = if last_reply { now() } else { now() - MINUTE };
+    Stood { value, first_seen, last_read, reads: 1 + u32::from(standing.twice) }
 }
 
-fn standing<T>(s: &Stood<T>, at: SystemTime) -> Standing {
-    Standing { twice: s.reads >= 2, old: at.duration_since(s.since).unwrap_or_default() >= Duration::from_secs(60) }
+fn standing<T>(s: &Stood<T>, at: SystemTime) -> Sighting {
+    Sighting {
+        twice: s.reads >= 2,
+        old: at.duration_since(s.first_seen).unwrap_or_default() >= Duration::from_secs(60),
+    }
 }
 
-fn spell_before(sight: &Sight, before: &Before) -> etcd_bootstrap::model::Before {
+fn spell_before(sight: &Sight, before: &Before) -> etcd_bootstrap::model::History {
     let last = sight.last_reply;
     let tagged = before.tagged.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders)));
     let cluster = before.cluster_tagged.map(|id| ClusterId(id).to_string());
     let tagged = tagged.map(|tag| (FOUNDING_TAG.to_owned(), tag));
-    etcd_bootstrap::model::Before {
+    etcd_bootstrap::model::History {
         founders: before.founders.as_ref().map(|(list, s)| stood(founders_text(sight, list), *s, last)),
         suspects: before.suspects.iter().map(|(m, s)| (member_id(*m), stood((), *s, last))).collect(),
         member_instances: before.asked.iter().map(|n| id(*n)).collect(),
         forgotten_founders: before.forgotten.iter().map(|(n, s)| (id(*n), stood((), *s, last))).collect(),
-        tagged: tagged.into_iter().chain(cluster.map(|tag| (CLUSTER_TAG.to_owned(), tag))).collect(),
-        untaggable: before.untaggable,
-        refusals: 0,
+        deeds: Deeds {
+            tagged: tagged.into_iter().chain(cluster.map(|tag| (CLUSTER_TAG.to_owned(), tag))).collect(),
+            untaggable: before.untaggable,
+            ..Deeds::default()
+        },
+        ..etcd_bootstrap::model::History::default()
     }
 }
 
 /// What the loop sets stays as it was.
-fn before(before: &etcd_bootstrap::model::Before, at: SystemTime, earlier: &Before) -> Before {
+fn before(before: &etcd_bootstrap::model::History, at: SystemTime, earlier: &Before) -> Before {
     Before {
-        founders: before.founders.as_ref().map(|s| (nodes_of(&s.what), standing(s, at))),
+        founders: before.founders.as_ref().map(|s| (nodes_of(&s.value), standing(s, at))),
         suspects: before.suspects.iter().map(|(id, s)| (member(*id), standing(s, at))).collect(),
         asked: before.member_instances.iter().filter_map(|id| node(id.as_str())).collect(),
         forgotten: before
@@ -341,24 +357,37 @@ fn act(o: &Observation, decision: &Decision) -> Act {
     match &decision.action {
         Action::Wait => Act::Wait,
         Action::Refuse => Act::Refuse,
-        Action::Remove { member: gone, via } => Act::Remove { member: member(*gone), via: address_of(via) },
-        Action::Add { as_learner, via, .. } => Act::Add { learner: *as_learner, via: address_of(via) },
-        Action::TagGroup { tags, .. } => Act::Tag {
+        Action::Change(Change::Remove { member: gone, via }) => {
+            Act::Remove { member: member(*gone), via: address_of(via) }
+        }
+        Action::Change(Change::Add { vote, via, .. }) => {
+            Act::Add { learner: *vote == Vote::Learner, via: address_of(via) }
+        }
+        Action::Change(Change::TagGroup { tags, .. }) => Act::Tag {
             founding: tags.get(FOUNDING_TAG).map(|_| {
                 let agreed = o.record.ok().and_then(|record| record.agreed.as_ref());
                 founders_in(agreed.expect("who tags a founding has agreed to it"))
             }),
             cluster: tags.get(CLUSTER_TAG).and_then(|id| Some(ClusterId::try_from(id.clone()).ok()?.0)),
         },
-        Action::SetDataAside { gives_up } => Act::SetAside { gives_up: gives_up.map(|id| id.0) },
-        Action::BeginRecord => Act::BeginRecord,
-        Action::Agree(agreed) => Act::Agree(founders_in(agreed)),
-        Action::GiveUp { cluster } => Act::GiveUp(cluster.0),
+        Action::Change(Change::SetDataAside { gives_up }) => Act::SetAside { gives_up: gives_up.map(|id| id.0) },
+        Action::Change(Change::BeginRecord) => Act::BeginRecord,
+        Action::Change(Change::Agree(agreed)) => Act::Agree(founders_in(agreed)),
+        Action::Change(Change::GiveUp { cluster }) => Act::GiveUp(cluster.0),
         Action::Start(start) => Act::Start {
             new: (start.state == ClusterState::New)
                 .then(|| agreement::cluster_of(&start.token, start.initial_cluster.iter().map(|(_, url)| url)).0),
             list: start.initial_cluster.iter().map(|(name, url)| (node(name), address_of(url))).collect(),
         },
         Action::Follow { .. } => unreachable!("consumers are not part of the model"),
+        Action::Change(
+            Change::Promote { .. }
+            | Change::MoveLeader { .. }
+            | Change::MarkLeft(_)
+            | Change::CompleteHook { .. }
+            | Change::KeepWaiting { .. },
+        )
+        | Action::Serve { .. }
+        | Action::Rest => unreachable!("`run` decides none of those"),
     }
 }

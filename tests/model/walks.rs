@@ -42,12 +42,15 @@ impl Walk {
             scale_outs: rng.u8(..3),
             restores: rng.u8(..2),
             untags: 0,
-            denials: 0,
+            denials: rng.u8(..3),
         };
         let nodes = [5, 7][rng.usize(..2)];
-        let begin = match rng.u8(..3) {
+        let begin = match rng.u8(..6) {
             0 => World::fresh(nodes, left),
-            1 => World::formed(nodes, nodes, rng.bool(), left),
+            1 => World::tagged(nodes, left),
+            2 => World::majority(nodes, left),
+            3 => World::led(nodes, nodes, left),
+            4 => World::formed(nodes, nodes, rng.bool(), left),
             _ => World::formed(nodes - 2, nodes, true, left),
         };
         let scenario = Scenario::new(begin).rules(|rules| {
@@ -87,15 +90,7 @@ impl Walk {
     fn choose(&mut self, world: &World) -> Event {
         let events = world.events(&self.scenario.rules);
         let own = |event: &&Event| {
-            matches!(
-                event,
-                Event::Look(..)
-                    | Event::Denied(_)
-                    | Event::Carry(_)
-                    | Event::Publish(_)
-                    | Event::Promote(_)
-                    | Event::Tag(_)
-            )
+            matches!(event, Event::Look(..) | Event::Carry(_) | Event::Publish(_) | Event::Promote(_) | Event::Tag(_))
         };
         let steps: Vec<&Event> = events.iter().filter(own).collect();
         let pick: Vec<&Event> = if steps.is_empty() || self.rng.u8(..6) == 0 { events.iter().collect() } else { steps };

@@ -4,7 +4,6 @@
 //! of ids, an address its last octet, a time "young" or "old".
 
 use super::etcd::{self, Cluster, Row};
-use super::spell;
 
 /// A cluster's id, as the shipped code and etcd derive it.
 pub type Id = u64;
@@ -30,6 +29,8 @@ pub struct World {
     pub founding: Option<Founders>,
     /// The first instances were launched long ago.
     pub aged: bool,
+    /// A person detaches from the group whom they terminate.
+    pub detached: bool,
     /// What AWS said before its last change, and still may say: its reads lag.
     pub aws_before: Option<Aws>,
     /// Links that are cut, from one instance to another: a security group cuts one direction alone.
@@ -49,6 +50,8 @@ pub struct Machine {
     pub address: Address,
     /// Not with the first instances of the group.
     pub later: bool,
+    /// Nothing is installed on it that would ever run.
+    pub mute: bool,
     pub disk: Disk,
     pub record: Option<Record>,
     /// What the data directory remembers to have given up, for as long as the disk is not wiped.
@@ -149,10 +152,10 @@ pub struct Statement {
 /// `model::Before`, made finite.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Before {
-    pub founders: Option<(Vec<Node>, Standing)>,
-    pub suspects: Vec<(Member, Standing)>,
+    pub founders: Option<(Vec<Node>, Sighting)>,
+    pub suspects: Vec<(Member, Sighting)>,
     pub asked: Vec<Node>,
-    pub forgotten: Vec<(Node, Standing)>,
+    pub forgotten: Vec<(Node, Sighting)>,
     /// The founding that this run has tagged.
     pub tagged: Option<Founders>,
     /// The cluster that this run has tagged.
@@ -162,7 +165,7 @@ pub struct Before {
 
 /// For how long and in how many reads something was found.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Standing {
+pub struct Sighting {
     pub twice: bool,
     /// Longer than any grace.
     pub old: bool,
@@ -299,6 +302,7 @@ impl Machine {
             life: Life::InService,
             address,
             later,
+            mute: false,
             disk: Disk::Empty,
             record: None,
             given_up: Vec::new(),
@@ -335,6 +339,13 @@ impl Machine {
         }
     }
 
+    pub fn log_mut(&mut self) -> Option<&mut Log> {
+        match &mut self.disk {
+            Disk::Log(log) => Some(log),
+            Disk::Empty | Disk::Backend => None,
+        }
+    }
+
     pub fn boots(&mut self) {
         self.etcd_runs = false;
         self.agent = Agent::Off;
@@ -342,68 +353,6 @@ impl Machine {
 }
 
 impl World {
-    /// A fresh group, whose nodes have begun their records.
-    pub fn fresh(nodes: u8, left: Left) -> Self {
-        let mut machines: Vec<Machine> = (0..nodes).map(|n| Machine::new(n, false)).collect();
-        machines.iter_mut().for_each(Machine::begin_record);
-        Self {
-            nodes: machines,
-            desired: usize::from(nodes),
-            tag: None,
-            founding: None,
-            aged: false,
-            aws_before: None,
-            cut: Vec::new(),
-            clusters: Vec::new(),
-            left,
-            broken: None,
-        }
-    }
-
-    /// All founders have agreed and the tag is written; none of them has started.
-    pub fn tagged(nodes: u8, left: Left) -> Self {
-        let mut world = Self::fresh(nodes, left);
-        let founders = world.founders(nodes);
-        for machine in &mut world.nodes {
-            machine.record = Some(Record { nonce: 1, agreed: Some(founders.clone()) });
-        }
-        Self { founding: Some(founders), ..world }
-    }
-
-    /// A cluster that has just had its first leader: the last founder is not published, and the cluster's tag is not
-    /// written yet.
-    pub fn led(members: u8, nodes: u8, left: Left) -> Self {
-        let mut world = Self::formed(members, nodes, true, left);
-        world.clusters[0].list.last_mut().expect("it has members").published = false;
-        Self { tag: None, ..world }
-    }
-
-    /// A formed cluster of the first `members` instances of a group of `nodes`, with both tags or none.
-    pub fn formed(members: u8, nodes: u8, tag: bool, left: Left) -> Self {
-        let mut world = Self::fresh(nodes, left);
-        let founders = world.founders(members);
-        let id = spell::id_of(&founders);
-        let row = |n| Row { id: n, address: n, name: Some(n), published: true, learner: false, ran: true };
-        let list: Vec<Row> = (0..members).map(row).collect();
-        let founding_list = list.iter().map(|row| Row { published: false, ran: false, ..row.clone() }).collect();
-        let begun = (0..members).map(|n| (n, 1)).collect();
-        world.clusters.push(Cluster { id, founding_list, begun, formed: true, list });
-        for machine in &mut world.nodes[..usize::from(members)] {
-            let member = machine.address;
-            machine.disk = Disk::Log(Log { cluster: 0, member, led: true, fresh: true, stale: None });
-            machine.record = Some(Record { nonce: 1, agreed: Some(founders.clone()) });
-            machine.etcd_runs = true;
-        }
-        world.tag = tag.then_some(id);
-        world.founding = tag.then_some(founders);
-        world
-    }
-
-    /// The first instances with their first disks.
-    fn founders(&self, members: u8) -> Founders {
-        (0..members).map(|n| (n, self.machine(n).address, Some(1))).collect()
-    }
-
     pub fn machine(&self, n: Node) -> &Machine {
         &self.nodes[usize::from(n)]
     }

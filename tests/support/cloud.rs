@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::asg::{Notices, Scaling};
 use super::lock;
 
 pub const REGION: &str = "eu-test-1";
@@ -93,6 +94,12 @@ pub struct World {
     pub groups: BTreeMap<String, Group>,
     /// In the order of their launch, which is not the order of their ids.
     pub instances: Vec<Instance>,
+    /// How long the world has gone on. Only groups that act have a use for it.
+    pub clock: Duration,
+    /// The groups that act, by name.
+    pub scaling: BTreeMap<String, Scaling>,
+    /// What instances are told of their future.
+    pub notices: BTreeMap<InstanceId, Notices>,
 }
 
 impl World {
@@ -178,7 +185,7 @@ impl World {
         place.expect("only an instance of a group has a lifecycle").lifecycle = lifecycle.to_owned();
     }
 
-    /// Sets how many instances the group wants. Nothing is launched by itself.
+    /// Sets how many instances the group wants. Nothing is launched by itself, unless the group acts.
     pub fn set_desired(&mut self, group: &str, desired: u32) {
         self.groups.get_mut(group).expect("the group was created").desired = desired;
     }

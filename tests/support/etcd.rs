@@ -57,8 +57,11 @@ pub struct Judge {
 /// How often a waiting judge looks again.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long a probe may take: as in the baseline, so that the numbers compare.
+/// How long a probe that times a start may take: as in the baseline, so that the numbers compare.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(150);
+
+/// How long an etcd on a busy machine may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Judge {
     /// A judge for plain HTTP.
@@ -86,15 +89,19 @@ impl Judge {
 
     /// Whether the node's etcd serves and sees a leader.
     pub async fn is_healthy(&self, node: Ipv4Addr) -> bool {
+        self.is_healthy_within(node, ANSWER_TIMEOUT).await
+    }
+
+    async fn is_healthy_within(&self, node: Ipv4Addr, timeout: Duration) -> bool {
         let url = format!("{}://{node}:2379/health", self.schemes.0);
-        let answer = self.http.get(url).timeout(PROBE_TIMEOUT).send().await;
+        let answer = self.http.get(url).timeout(timeout).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// The member list as the node sees it; None when it does not tell.
     pub async fn members(&self, node: Ipv4Addr) -> Option<MemberList> {
         let url = format!("{}://{node}:2380/members", self.schemes.1);
-        let answer = self.http.get(url).timeout(Duration::from_secs(1)).send().await.ok()?;
+        let answer = self.http.get(url).timeout(ANSWER_TIMEOUT).send().await.ok()?;
         let answer = answer.error_for_status().ok()?;
         let cluster_id = answer.headers().get("x-etcd-cluster-id")?.to_str().ok()?.to_owned();
         let members = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
@@ -108,7 +115,7 @@ impl Judge {
             etcdcluster: String,
         }
         let url = format!("{}://{node}:2380/version", self.schemes.1);
-        let answer = self.http.get(url).timeout(Duration::from_secs(1)).send().await.ok()?;
+        let answer = self.http.get(url).timeout(ANSWER_TIMEOUT).send().await.ok()?;
         Some(serde_json::from_slice::<Version>(&answer.bytes().await.ok()?).ok()?.etcdcluster)
     }
 
@@ -138,7 +145,7 @@ impl Judge {
     // Not through `until`: a future with an async closure in it is not known to be Send.
     async fn one_healthy(self, node: Ipv4Addr, within: Duration) -> Result<Instant, String> {
         let end = Instant::now() + within;
-        while !self.is_healthy(node).await {
+        while !self.is_healthy_within(node, PROBE_TIMEOUT).await {
             if Instant::now() > end {
                 return Err(format!("not within {within:?}: {node} is not healthy"));
             }
@@ -154,6 +161,19 @@ impl Judge {
     /// After `within`, with what is missing.
     pub async fn whole_cluster(&self, nodes: &[Ipv4Addr], within: Duration) -> Result<Instant, String> {
         until(within, async || self.check_whole(nodes).await).await
+    }
+
+    /// Which of the nodes leads, by the word of the first that answers and knows; None where nobody does.
+    pub async fn leader(&self, nodes: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+        let mut ids = Vec::new();
+        for &node in nodes {
+            let status = async { self.client(&[node]).await.ok()?.status().await.ok() };
+            if let Ok(Some(status)) = tokio::time::timeout(Duration::from_secs(1), status).await {
+                ids.push((node, status.header()?.member_id(), status.leader()));
+            }
+        }
+        let leads = |id: u64| ids.iter().find(|(_, own, _)| *own == id).map(|(node, ..)| *node);
+        ids.iter().find_map(|(_, _, leader)| leads(*leader))
     }
 
     /// Waits until the member list of `via` has the node as a voter, published or not; returns when that was.
@@ -233,6 +253,19 @@ pub async fn until(within: Duration, mut look: impl AsyncFnMut() -> Result<(), S
             Err(_) => tokio::time::sleep(POLL).await,
         }
     }
+}
+
+/// Removes a member, and asks again until it is gone: in the first seconds after a leader has started, etcd takes no
+/// change, and one that it takes may have no answer.
+///
+/// # Errors
+/// After `within`, with etcd's last answer.
+pub async fn remove(client: &mut etcd_client::Client, member: u64, within: Duration) -> Result<(), String> {
+    let ask = async || match client.member_remove(member).await {
+        Err(error) if !error.to_string().contains("member not found") => Err(format!("remove {member:x}: {error}")),
+        Ok(_) | Err(_) => Ok(()),
+    };
+    until(within, ask).await.map(drop)
 }
 
 /// How long this etcd asked its peers, before it started, whether they are a cluster already: in a

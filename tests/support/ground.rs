@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::TcpSocket;
 
@@ -53,7 +54,7 @@ impl Block {
 /// An address whose ports answer nothing, as a terminated instance's on AWS: what is sent there is lost. On the loopback
 /// a port that nobody has refuses; here each has a listener whose queue is full, and the kernel drops what comes.
 pub struct Silence {
-    _held: Vec<(tokio::net::TcpListener, TcpStream)>,
+    _held: Vec<(tokio::net::TcpListener, Option<TcpStream>)>,
 }
 
 impl Silence {
@@ -68,8 +69,9 @@ impl Silence {
             socket.set_reuseaddr(true)?;
             socket.bind(place)?;
             let listener = socket.listen(0)?;
-            // The one connection that a queue of length 0 holds.
-            Ok((listener, TcpStream::connect(place)?))
+            // The one connection that a queue of length 0 holds: this one, or that of an etcd which has dialled just now.
+            // On the loopback it is there at once, or never.
+            Ok((listener, TcpStream::connect_timeout(&place, Duration::from_millis(100)).ok()))
         };
         Ok(Self { _held: ports.iter().map(silence).collect::<io::Result<_>>()? })
     }

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::{fmt, io};
 
 use bytes::Bytes;
@@ -12,7 +13,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// What a handler sees of a request, with the body read to its end.
 pub struct Request {
@@ -51,6 +55,45 @@ impl Answer {
     }
 }
 
+/// Where requests meet: each waits until so many are there at the same time. After that nobody waits any more.
+pub struct Rendezvous {
+    needed: usize,
+    attending: watch::Sender<Attending>,
+}
+
+#[derive(Default)]
+struct Attending {
+    now: usize,
+    most: usize,
+}
+
+impl Rendezvous {
+    pub fn of(needed: usize) -> Arc<Self> {
+        Arc::new(Self { needed, attending: watch::Sender::default() })
+    }
+
+    /// Waits for the others. Who gives up is not there any more.
+    pub async fn attend(&self) {
+        struct Leave<'a>(&'a Rendezvous);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.attending.send_modify(|attending| attending.now -= 1);
+            }
+        }
+        self.attending.send_modify(|attending| {
+            attending.now += 1;
+            attending.most = attending.most.max(attending.now);
+        });
+        let _leave = Leave(self);
+        let _ = self.attending.subscribe().wait_for(|attending| attending.most >= self.needed).await;
+    }
+
+    /// Whether all were there at the same time.
+    pub fn happened(&self) -> bool {
+        self.attending.borrow().most >= self.needed
+    }
+}
+
 /// A running server; dropping it closes the listener and every connection.
 pub struct Server {
     pub address: SocketAddr,
@@ -81,6 +124,18 @@ where
     H: Fn(Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
+    serve_by(None, listener, handler)
+}
+
+/// As [`serve`], over TLS where there is an acceptor.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_by<H, F>(tls: Option<TlsAcceptor>, listener: TcpListener, handler: H) -> io::Result<Server>
+where
+    H: Fn(Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -92,7 +147,18 @@ where
                 Ok((stream, _)) = listener.accept() => {
                     // Without it every kept-alive answer waits 40 ms for a delayed ACK.
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(converse(stream, handler.clone()));
+                    let (tls, handler) = (tls.clone(), handler.clone());
+                    connections.spawn(async move {
+                        match tls {
+                            None => converse(stream, handler).await,
+                            // Who does not trust the certificate goes away.
+                            Some(tls) => {
+                                if let Ok(stream) = tls.accept(stream).await {
+                                    converse(stream, handler).await;
+                                }
+                            }
+                        }
+                    });
                 }
                 Some(_) = connections.join_next() => {}
             }
@@ -101,8 +167,9 @@ where
     Ok(Server { address, accepting })
 }
 
-async fn converse<H, F>(stream: tokio::net::TcpStream, handler: H)
+async fn converse<S, H, F>(stream: S, handler: H)
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {

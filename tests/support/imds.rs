@@ -1,7 +1,7 @@
 //! The instance metadata service, version 2, for one instance: a listener of its own on the
 //! instance's own address. It tells what the `cloud` says of the instance at that moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
+use super::asg::Notices;
 use super::aws::access_key_of;
 use super::cloud::{ACCOUNT, Cloud, Instance, InstanceId, REGION};
-use super::http::{self, Answer, Request};
+use super::http::{self, Answer, Rendezvous, Request};
 use super::lock;
 use super::network::Host;
 
@@ -19,6 +20,9 @@ use super::network::Host;
 pub const PORT: u16 = 1338;
 pub const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
 pub const TARGET_STATE: &str = "/latest/meta-data/autoscaling/target-lifecycle-state";
+pub const SPOT: &str = "/latest/meta-data/spot/instance-action";
+pub const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
+pub const MAINTENANCE: &str = "/latest/meta-data/events/maintenance/scheduled";
 pub const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
 const TOKEN: &str = "/latest/api/token";
 const ROLE: &str = "etcd-node";
@@ -38,8 +42,6 @@ pub enum Fault {
     Hang,
     /// So many answers are HTTP 500.
     Fail(u32),
-    /// Every answer comes later.
-    Delay(Duration),
 }
 
 /// One request and how it was answered.
@@ -65,6 +67,7 @@ struct State {
     instance: InstanceId,
     block: String,
     faults: Mutex<Vec<Fault>>,
+    gathered: Mutex<Option<(BTreeSet<String>, Arc<Rendezvous>)>>,
     overrides: Mutex<BTreeMap<String, (u16, String)>>,
     tokens: Mutex<BTreeMap<String, Instant>>,
     exchanges: Mutex<Vec<Exchange>>,
@@ -83,6 +86,7 @@ impl Imds {
                 instance: instance.to_owned(),
                 block: format!("{a}.{b}.{c}.0/24"),
                 faults: Mutex::default(),
+                gathered: Mutex::default(),
                 overrides: Mutex::default(),
                 tokens: Mutex::default(),
                 exchanges: Mutex::default(),
@@ -113,7 +117,7 @@ impl Imds {
     /// # Errors
     /// When the address is not free.
     pub fn plug(&self) -> io::Result<()> {
-        let bind = || TcpListener::bind((self.address, PORT));
+        let bind = || bind_again((self.address, PORT));
         let listener = self.host.as_ref().map_or_else(bind, |host| host.enter(bind))?;
         let state = Arc::clone(&self.state);
         let server = http::serve(listener, move |request| {
@@ -134,6 +138,14 @@ impl Imds {
         lock(&self.state.overrides).insert(path.to_owned(), (status, body.to_owned()));
     }
 
+    /// Answers none of these paths before all of them are asked for at the same time.
+    pub fn gather(&self, paths: &[&str]) -> Arc<Rendezvous> {
+        let rendezvous = Rendezvous::of(paths.len());
+        let paths = paths.iter().map(|&path| path.to_owned()).collect();
+        *lock(&self.state.gathered) = Some((paths, Arc::clone(&rendezvous)));
+        rendezvous
+    }
+
     /// Takes back every fault and every fixed answer.
     pub fn heal(&self) {
         lock(&self.state.faults).clear();
@@ -148,12 +160,11 @@ impl Imds {
 
 impl State {
     async fn answer(&self, request: Request) -> Answer {
-        let faults = lock(&self.faults).clone();
-        for fault in &faults {
-            if let Fault::Delay(delay) = fault {
-                tokio::time::sleep(*delay).await;
-            }
+        let gathered = lock(&self.gathered).clone().filter(|(paths, _)| paths.contains(&request.path));
+        if let Some((_, rendezvous)) = gathered {
+            rendezvous.attend().await;
         }
+        let faults = lock(&self.faults).clone();
         let answer = self.misbehave(&request, &faults).unwrap_or_else(|| self.behave(&request, &faults));
         let status = match &answer {
             Answer::Reply { status, .. } => Some(*status),
@@ -221,14 +232,15 @@ impl State {
             return Answer::text(*status, body.clone());
         }
         let world = self.cloud.now();
-        let known = world.instance(&self.instance).and_then(|instance| self.value(path, instance));
+        let of_future = || future(path, world.notices.get(&self.instance));
+        let known = world.instance(&self.instance).and_then(|instance| self.value(path, instance).or_else(of_future));
         match known {
             Some(value) => Answer::text(200, value),
             None => Answer::text(404, "Not Found"),
         }
     }
 
-    /// The value at a path; None where a real instance of this kind has none (IPv6, tags, spot, …).
+    /// The value at a path; None where a real instance of this kind has none (IPv6, tags, …).
     fn value(&self, path: &str, instance: &Instance) -> Option<String> {
         if let Some(role) = path.strip_prefix(CREDENTIALS) {
             return self.credentials(role);
@@ -296,5 +308,35 @@ impl State {
             }
             _ => None,
         }
+    }
+}
+
+/// A program that another test starts holds a copy of every listener between its fork and its exec: one that was closed a
+/// moment ago may not be free yet.
+fn bind_again(address: (Ipv4Addr, u16)) -> io::Result<TcpListener> {
+    let end = Instant::now() + Duration::from_secs(1);
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// What the metadata tell of the instance's future: no spot notice and no recommendation is 404, no maintenance an empty
+/// list (EC2:spot-instance-termination-notices, EC2:rebalance-recommendations, EC2:viewing_scheduled_events of
+/// docs.aws.amazon.com/AWSEC2/latest/UserGuide).
+fn future(path: &str, notices: Option<&Notices>) -> Option<String> {
+    let second = |time| humantime::format_rfc3339_seconds(time).to_string();
+    match path {
+        SPOT => {
+            let spot = notices?.spot.as_ref()?;
+            Some(json!({ "action": spot.action, "time": second(spot.time) }).to_string())
+        }
+        REBALANCE => Some(json!({ "noticeTime": second(notices?.rebalance?) }).to_string()),
+        MAINTENANCE => Some(json!(notices.map_or(&[][..], |notices| &notices.maintenance)).to_string()),
+        _ => None,
     }
 }

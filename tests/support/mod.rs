@@ -13,6 +13,7 @@
 //! ```
 #![allow(dead_code, reason = "each consumer uses a part of the fake cloud")]
 
+pub mod asg;
 pub mod aws;
 pub mod child;
 pub mod cloud;
@@ -20,15 +21,27 @@ pub mod etcd;
 pub mod ground;
 pub mod http;
 pub mod imds;
+pub mod living;
 pub mod network;
 pub mod node;
 pub mod relay;
 pub mod rig;
 pub mod tls;
 
+use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A lock that outlives a panic: the test that panicked has its own message.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says why this test cannot run on this machine; the test then returns. `tests/tools/catalogue` reads it.
+///
+/// # Panics
+/// In CI: what its machine cannot do is a failure there, not a note. `.ci/run` needs root in any case.
+#[track_caller]
+pub fn skip(why: impl Display) {
+    assert!(std::env::var_os("CI").is_none(), "CI must be able to run this test: {why}");
+    println!("skipped: {why}");
 }

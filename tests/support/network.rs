@@ -2,7 +2,8 @@
 //! passes between two hosts can be cut, in one direction too. On the loopback all hosts are one.
 //!
 //! A packet is lost by a neighbour entry that leads nowhere: the sender notices nothing, and no firewall is needed.
-//! Needs root, or the capabilities in a user namespace of one's own (`unshare -r`), and `ip` (iproute2).
+//! Needs root, or the capabilities in a user namespace of one's own (`unshare -r`), and `ip` and `tc`
+//! (iproute2).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -62,7 +63,7 @@ impl Network {
              link set {port} master switch up\n",
             stack.holder.id()
         ))?;
-        let host = Host { stack, inside: own_stack()? };
+        let host = Host { stack, port, inside: own_stack()? };
         host.run(&format!(
             "link set lo up\n\
              address add {address}/24 dev eth0\n\
@@ -81,6 +82,8 @@ impl Drop for Network {
 /// One host of a network.
 pub struct Host {
     stack: Stack,
+    /// The switch's end of its cable.
+    port: String,
     /// The network's, to come back to.
     inside: File,
 }
@@ -111,6 +114,26 @@ impl Host {
     /// When `ip` says so.
     pub fn mend(&self) -> io::Result<()> {
         self.run("neighbour flush nud permanent dev eth0\n")
+    }
+
+    /// Pulls its cable out, for good.
+    ///
+    /// # Errors
+    /// When `ip` says so.
+    pub fn unplug(&self) -> io::Result<()> {
+        self.run("link set eth0 down\n")
+    }
+
+    /// From now on what others send to this host arrives at this rate at most.
+    ///
+    /// # Errors
+    /// When `tc` says so.
+    pub fn slow_down(&self, megabits_a_second: u32) -> io::Result<()> {
+        let script = format!(
+            "qdisc replace dev {} root tbf rate {megabits_a_second}mbit burst 256kb latency 400ms\n",
+            self.port
+        );
+        batch("tc", &script)
     }
 
     fn run(&self, script: &str) -> io::Result<()> {
@@ -161,13 +184,17 @@ fn move_in(stack: &File) -> io::Result<()> {
     Ok(move_into_link_name_space(stack.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
-/// Runs lines of `ip` on the host that this thread is on.
 fn ip(script: &str) -> io::Result<()> {
-    let mut command = Command::new("ip");
+    batch("ip", script)
+}
+
+/// Runs lines of `ip` or `tc` on the host that this thread is on.
+fn batch(program: &str, script: &str) -> io::Result<()> {
+    let mut command = Command::new(program);
     let command = command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut ip = command.spawn()?;
-    ip.stdin.take().expect("stdin was asked to be a pipe").write_all(script.as_bytes())?;
-    let output = ip.wait_with_output()?;
+    let mut child = command.spawn()?;
+    child.stdin.take().expect("stdin was asked to be a pipe").write_all(script.as_bytes())?;
+    let output = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(io::Error::other(format!("ip: {}", said.trim()))) }
+    if output.status.success() { Ok(()) } else { Err(io::Error::other(format!("{program}: {}", said.trim()))) }
 }

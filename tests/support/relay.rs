@@ -83,6 +83,11 @@ impl Relay {
         wait.map_err(|_| format!("only {} changes within {within:?}", *self.plan.met.borrow()))
     }
 
+    /// How many changes have come since [`Relay::meet_next`].
+    pub fn changes(&self) -> usize {
+        *self.plan.met.borrow()
+    }
+
     /// Lets one held change go on.
     pub fn release(&self) {
         self.plan.released.add_permits(1);

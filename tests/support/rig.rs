@@ -1,16 +1,19 @@
 //! A cloud with its machines, on a block of addresses and in a directory of its own: what a test or
 //! the sandbox starts with. Several rigs may run at once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 
+use super::asg::Scaling;
 use super::aws::Aws;
 use super::cloud::{Cloud, InstanceId};
 use super::etcd::Judge;
-use super::ground::{Block, Directory};
+use super::ground::{Block, Directory, Silence};
 use super::imds::Imds;
+use super::lock;
 use super::network::{self, Network};
 use super::node::{Node, Programs, Setup};
 
@@ -28,6 +31,10 @@ pub struct Rig {
     pub network: Option<Network>,
     block: Block,
     next_host: AtomicU8,
+    /// The instances that have a machine.
+    machines: Mutex<BTreeSet<InstanceId>>,
+    /// The addresses of terminated instances, until another one gets them.
+    gone: Mutex<BTreeMap<Ipv4Addr, Silence>>,
 }
 
 impl Rig {
@@ -62,12 +69,42 @@ impl Rig {
             block,
             // The first addresses are the cloud's own.
             next_host: AtomicU8::new(10),
+            machines: Mutex::default(),
+            gone: Mutex::default(),
         })
     }
 
     /// Creates a group that wants `desired` instances.
     pub fn group(&self, name: &str, desired: u32) {
         self.cloud.change(|world| world.create_group(name, desired));
+    }
+
+    /// Creates a group that acts by itself whenever the world's clock is moved, with fresh addresses for so many launches.
+    pub fn acting_group(&self, name: &str, desired: u32, launches: usize, mut scaling: Scaling) {
+        scaling.addresses = (0..launches).map(|_| self.fresh_address()).collect();
+        self.cloud.change(|world| {
+            world.create_group(name, desired);
+            world.act(name, scaling);
+        });
+    }
+
+    /// Machines, all off, for the instances that groups have launched since the last time.
+    ///
+    /// # Errors
+    /// As [`Rig::launch`].
+    pub fn arrivals(&self) -> io::Result<Vec<Node>> {
+        self.arrivals_with(&self.programs)
+    }
+
+    /// The same with programs of their own: a new image has newer ones.
+    ///
+    /// # Errors
+    /// As [`Rig::launch`].
+    pub fn arrivals_with(&self, programs: &Programs) -> io::Result<Vec<Node>> {
+        let world = self.cloud.now();
+        let instances = world.instances.into_iter().filter(|one| !lock(&self.machines).contains(&one.id));
+        let new: Vec<_> = instances.filter_map(|one| Some((one.id, one.address?))).collect();
+        new.into_iter().map(|instance| self.machine(programs, instance)).collect()
     }
 
     /// Where AWS answers, and where the calls of the test come from.
@@ -99,7 +136,7 @@ impl Rig {
             let launch = |&address| (world.launch(Some(group), address), address);
             addresses.iter().map(launch).collect()
         });
-        launched.into_iter().map(|instance| self.machine(instance)).collect()
+        launched.into_iter().map(|instance| self.machine(&self.programs, instance)).collect()
     }
 
     /// Launches an instance on a given address, that of a terminated one for example.
@@ -108,23 +145,41 @@ impl Rig {
     /// As [`Rig::launch`], also when the address is still in use.
     pub fn launch_at(&self, group: Option<&str>, address: Ipv4Addr) -> io::Result<Node> {
         let instance = self.cloud.change(|world| world.launch(group, address));
-        self.machine((instance, address))
+        self.machine(&self.programs, (instance, address))
     }
 
-    fn machine(&self, (instance, address): (InstanceId, Ipv4Addr)) -> io::Result<Node> {
+    fn machine(&self, programs: &Programs, (instance, address): (InstanceId, Ipv4Addr)) -> io::Result<Node> {
+        lock(&self.gone).remove(&address);
+        lock(&self.machines).insert(instance.clone());
         let host = self.network.as_ref().map(|network| network.host(address)).transpose()?;
         let imds = Imds::start(self.cloud.clone(), &instance, address, host.map(Arc::new))?;
-        let of_this_rig = (&self.programs, &self.setup);
         let dir = self.directory.path();
-        Node::new(of_this_rig.0, of_this_rig.1, (instance, address), imds, &self.aws.url(), dir)
+        Node::new(programs, &self.setup, (instance, address), imds, &self.aws.url(), dir)
     }
 
     /// Terminates the instance: its power goes, its metadata service goes, and the cloud says so.
-    /// What it had on its disk stays to be looked at.
+    /// What it had on its disk stays to be looked at. What is sent to its address is lost, as on AWS.
+    ///
+    /// # Panics
+    /// When its ports are somebody else's.
     pub async fn terminate(&self, node: &Node) {
         node.cut_power().await;
-        node.imds.unplug().await;
+        self.unplug(node).await;
         self.cloud.change(|world| world.terminate(&node.instance));
+    }
+
+    /// What is sent to a machine that is off is lost from now on.
+    ///
+    /// # Panics
+    /// When its ports are somebody else's.
+    pub async fn unplug(&self, node: &Node) {
+        node.imds.unplug().await;
+        let silence = match &node.imds.host {
+            Some(host) => host.unplug().map(|()| None),
+            None => Silence::at(node.address, &[2379, 2380]).map(Some),
+        };
+        let silence = silence.unwrap_or_else(|why| panic!("silence {}: {why}", node.address));
+        lock(&self.gone).extend(silence.map(|silence| (node.address, silence)));
     }
 }
 

@@ -1,7 +1,12 @@
 //! A certificate authority of a test's own, and the files that a node gets from it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 use super::etcd::Judge;
 
@@ -109,6 +114,21 @@ impl TlsFiles {
         [("trusted-ca-file", &self.ca), ("cert-file", &self.cert), ("key-file", &self.key)]
             .map(|(name, path)| format!("--{port}{name}={}", path.display()))
             .into()
+    }
+
+    /// A server's side of TLS with the certificate, which asks callers for none.
+    ///
+    /// # Errors
+    /// When the files cannot be read, or are no certificate and its key.
+    pub fn acceptor(&self) -> io::Result<TlsAcceptor> {
+        let chain = CertificateDer::pem_file_iter(&self.cert).and_then(Iterator::collect).map_err(io::Error::other)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(io::Error::other)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+            .map_err(io::Error::other)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
     /// A judge that shows the certificate.

@@ -1,0 +1,143 @@
+//! The command line and the environment, parsed in full before anything is touched.
+//!
+//! Owns every option, its variable and its default; nobody else reads the environment. Pure but for that.
+
+mod compat;
+mod options;
+mod values;
+
+pub use options::*;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::compat::from_go_form;
+
+/// Bootstraps etcd on an EC2 Auto Scaling group: reads the group, removes members whose instance is proven dead,
+/// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
+#[derive(Debug, Parser)]
+// As with Go's flags, the last of several wins: a drop-in may append to a command line.
+#[command(name = "etcd-bootstrap", version, max_term_width = 110, after_help = EXIT_CODES, args_override_self = true)]
+#[allow(missing_docs, reason = "clap prints what stands here")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 the file is written (or the dry run printed), 64 usage, 69 AWS or the metadata unavailable,
+75 not now, try again, 78 a person must look.
+gambol99/etcd-discovery's flags are accepted too, with one dash or two.";
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[allow(missing_docs, reason = "clap prints what stands here")]
+pub enum Command {
+    /// Join or create the cluster and write the environment file (the default)
+    Run,
+    /// Print what is seen of each instance and member, and whether the cluster is sound
+    Status,
+    /// Decide a saved observation again and print why
+    Explain {
+        /// An observation.json
+        file: PathBuf,
+    },
+    /// Beside etcd's start: promote the member from learner, wait until it serves, tag the group, complete its launch hook
+    Ready,
+    /// As long as the instance runs: leave the cluster when it goes for good, remove dead members though nobody joins
+    Watch,
+    /// Take this node's member out of its cluster, without costing the quorum
+    Leave,
+}
+
+/// What every variable of an option begins with.
+const PREFIX: &str = "ETCD_BOOTSTRAP_";
+
+/// The variables of the options' other spellings, by the option's id.
+const OTHER_SPELLINGS: [(&str, &str); 2] = [
+    ("etcd_client_schema", "ETCD_BOOTSTRAP_ETCD_CLIENT_SCHEME"),
+    ("etcd_peer_scheme", "ETCD_BOOTSTRAP_ETCD_PEER_SCHEMA"),
+];
+
+/// Parses a command line whose first item is the program's name.
+///
+/// # Errors
+/// clap's, which print themselves; help and version are among them.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let command = Cli::command().mut_args(with_its_variable);
+    let matches = command.try_get_matches_from(arguments.into_iter().map(from_go_form))?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    if cli.options.proxy_mode && cli.options.scaling_group_name.is_none() {
+        let missing = "--proxy-mode needs --scaling-group-name: a consumer is in no member's group";
+        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
+    }
+    if let (true, Some(command @ (Command::Ready | Command::Watch | Command::Leave))) =
+        (cli.options.proxy_mode, &cli.command)
+    {
+        let no_member = format!("--proxy-mode has no {command:?}: a consumer runs no member").to_lowercase();
+        return Err(Cli::command().error(ErrorKind::ArgumentConflict, no_member));
+    }
+    if let Some(unknown) = unknown_variable() {
+        return Err(Cli::command().error(ErrorKind::UnknownArgument, unknown));
+    }
+    if is_set("ETCD_CONFIG_FILE") {
+        let file = std::env::var_os("ETCD_CONFIG_FILE").unwrap_or_default().to_string_lossy().into_owned();
+        let ignored =
+            format!("ETCD_CONFIG_FILE={file} is set: unset it, etcd ignores every other variable when it reads a file");
+        return Err(Cli::command().error(ErrorKind::ArgumentConflict, ignored));
+    }
+    Ok(cli)
+}
+
+/// Every variable that an option is read from.
+pub fn variables() -> Vec<String> {
+    let command = Cli::command();
+    let named = command.get_arguments().filter_map(|option| Some(option.get_env()?.to_string_lossy().into_owned()));
+    named.chain(OTHER_SPELLINGS.map(|(_, variable)| variable.to_owned())).collect()
+}
+
+/// A variable without a value is none, as in etcd: a unit or a later file may undo one that way.
+pub(super) fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+fn with_its_variable(option: Arg) -> Arg {
+    let named = option.get_env().map(|name| name.to_string_lossy().into_owned());
+    if named.is_none_or(|name| is_set(&name)) {
+        return option;
+    }
+    let other = OTHER_SPELLINGS.iter().find(|(id, variable)| *id == option.get_id().as_str() && is_set(variable));
+    match other {
+        Some((_, variable)) => option.env(*variable),
+        None => without_empty_variable(option),
+    }
+}
+
+/// clap takes the empty value of a variable for a value. An unset one is kept for the help.
+fn without_empty_variable(option: Arg) -> Arg {
+    let present = option.get_env().is_some_and(|name| std::env::var_os(name).is_some());
+    if present { option.env(Resettable::Reset) } else { option }
+}
+
+/// A variable that looks like an option's and is none would be a safety switch that is off (F101).
+fn unknown_variable() -> Option<String> {
+    let known = variables();
+    let set = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let unknown = set.filter(|name| name.starts_with(PREFIX) && !known.contains(name) && is_set(name)).min()?;
+    let meant = nearest_option(unknown.trim_start_matches(PREFIX));
+    let meant = meant.map(|option| format!(", the nearest is that of {option}")).unwrap_or_default();
+    Some(format!("there is no variable {unknown}{meant}: see --help"))
+}
+
+/// The option that clap would suggest for this one.
+fn nearest_option(name: &str) -> Option<String> {
+    let option = format!("--{}", name.to_lowercase().replace('_', "-"));
+    let error = Cli::command().try_get_matches_from(["etcd-bootstrap", &option]).err()?;
+    let ContextValue::String(option) = error.get(ContextKind::SuggestedArg)? else { return None };
+    Some(option.clone())
+}

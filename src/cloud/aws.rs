@@ -1,0 +1,212 @@
+//! What every call of AWS shares: the HTTP client, deadlines, what makes a reply whole, and why a call failed.
+//!
+//! One try a call: the loop looks again.
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use std::env;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_autoscaling::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+};
+use aws_sdk_autoscaling::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
+use aws_sdk_autoscaling::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_autoscaling::primitives::{DateTime, DateTimeFormat};
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::{ProxyConfig, ProxyError};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+
+use crate::errors::{Failed, cause, chain};
+use crate::model::{Blind, BlindKind};
+use crate::names::Names;
+
+/// AWS answers in 50 to 300 ms; a call that takes this long is better asked again.
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// No group that fits one etcd cluster fills more pages than this: a reply that never ends is a fault.
+pub(super) const MAX_PAGES: usize = 50;
+
+/// The HTTP client of the AWS SDK and of the metadata: rustls with ring, as everything else.
+pub fn http_client() -> SharedHttpClient {
+    let native = !rustls_native_certs::load_native_certs().certs.is_empty();
+    let trust = TrustStore::empty().with_native_roots(native);
+    let context = TlsContext::builder().with_trust_store(trust).build().expect("a trust store needs nothing else");
+    let proxy = proxy().and_then(Result::ok).unwrap_or_else(ProxyConfig::disabled);
+    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder().proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|c| c.sleep_impl()));
+        connector
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context.clone())
+            .build_with_resolver(Names)
+    })
+}
+
+/// The proxy for HTTPS, which only AWS is asked over; None without one. `HTTP_PROXY` must not count: the metadata, asked
+/// by way of a proxy, would be the proxy's.
+fn proxy() -> Option<Result<ProxyConfig, ProxyError>> {
+    let variable = |name: &str| {
+        let values = [name.to_ascii_lowercase(), name.to_owned()].into_iter().filter_map(|name| env::var(name).ok());
+        values.into_iter().find(|value| !value.is_empty())
+    };
+    let url = variable("HTTPS_PROXY")?;
+    let url = if url.contains("://") { url } else { format!("http://{url}") };
+    Some(ProxyConfig::https(url).map(|proxy| proxy.no_proxy(variable("NO_PROXY").unwrap_or_default())))
+}
+
+/// Of one region. Credentials come from the SDK's default chain: environment, profile, container, instance role.
+pub(super) async fn config(http: SharedHttpClient, region: &str) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder().connect_timeout(Duration::from_secs(2)).operation_timeout(CALL_TIMEOUT);
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .http_client(http)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts.build())
+        .load()
+        .await
+}
+
+/// The `Date` header of the last reply.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Date(Arc<Mutex<Option<SystemTime>>>);
+
+impl Date {
+    pub(super) fn read(&self) -> Option<SystemTime> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for Date {
+    fn name(&self) -> &'static str {
+        "Date"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.and_then(|date| date.try_into().ok());
+        Ok(())
+    }
+}
+
+/// Refuses a reply that was cut off: the SDK takes what came of its XML for a shorter list, and two such parts, by tag and
+/// by id, could pass for the whole (F34).
+#[derive(Debug)]
+pub(super) struct Whole;
+
+impl Intercept for Whole {
+    fn name(&self) -> &'static str {
+        "Whole"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let reply = context.response();
+        let body = reply.body().bytes().unwrap_or_default();
+        // The last element of each action's reply is <...Response>.
+        let is_whole = !reply.status().is_success() || body.trim_ascii_end().ends_with(b"Response>");
+        if is_whole { Ok(()) } else { Err("the reply was cut off".into()) }
+    }
+}
+
+/// A call that gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{failed}")]
+pub struct CallError {
+    /// What makes a difference to what happens next.
+    pub kind: BlindKind,
+    /// The action, what it was asked about, and the cause.
+    #[source]
+    pub failed: Failed,
+    /// What a person can do, beginning with a semicolon; empty where that is not known.
+    pub hint: String,
+}
+
+impl CallError {
+    pub(super) fn new(kind: BlindKind, failed: Failed) -> Self {
+        Self { kind, failed, hint: String::new() }
+    }
+}
+
+impl From<CallError> for Blind {
+    fn from(error: CallError) -> Self {
+        Self { kind: error.kind, why: format!("{}{}", chain(&error), error.hint) }
+    }
+}
+
+pub(super) fn endless(action: &str, target: &str) -> CallError {
+    let why = format!("the reply did not end after {MAX_PAGES} pages");
+    CallError::new(BlindKind::Malformed, Failed::new(format!("{action} for"), target, why))
+}
+
+/// The error codes are those of "Common errors" in either service's API reference, read 2026-11-21.
+pub(super) fn classify<E, R>(action: &str, target: &str, error: &SdkError<E, R>) -> CallError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    let code = error.code().unwrap_or_default();
+    let (kind, hint) = match (code, error) {
+        ("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AuthFailure", _) => {
+            (BlindKind::Denied, format!("; allow {action} in the instance's role"))
+        }
+        ("InvalidClientTokenId" | "ExpiredToken" | "MissingAuthenticationToken", _) => {
+            (BlindKind::Denied, "; the instance's role gives no valid credentials".to_owned())
+        }
+        ("Throttling" | "ThrottlingException" | "RequestLimitExceeded", _) => (BlindKind::Throttled, String::new()),
+        ("", _) if has_no_credentials(error) => {
+            let hint = "; give the instance an instance profile whose role has the policy in README.md";
+            (BlindKind::Denied, hint.to_owned())
+        }
+        (_, SdkError::ResponseError(_)) => (BlindKind::Malformed, String::new()),
+        (_, SdkError::ServiceError(e)) if code.is_empty() && e.err().message().is_none() => {
+            (BlindKind::Malformed, String::new())
+        }
+        (_, SdkError::DispatchFailure(_)) => (BlindKind::Unreachable, missing()),
+        (_, _) => (BlindKind::Unreachable, String::new()),
+    };
+    // The SDK's own text says only "service error": the cause is in its sources and metadata.
+    let said = match (code, error.message()) {
+        ("", None) => error.source().map_or_else(|| error.to_string(), chain),
+        (code, message) => format!("{code}: {}", message.unwrap_or("no message")),
+    };
+    CallError { kind, failed: Failed::new(format!("{action} for"), target, said), hint }
+}
+
+/// Whether no provider of the SDK's chain has credentials: the metadata, which was read before, names no role.
+fn has_no_credentials(error: &(dyn Error + 'static)) -> bool {
+    matches!(cause::<CredentialsError>(error), Some(CredentialsError::CredentialsNotLoaded(_)))
+}
+
+/// What an image that holds nothing but this binary lacks for HTTPS to AWS, and what may be in its way.
+fn missing() -> String {
+    let mut missing = Vec::new();
+    if rustls_native_certs::load_native_certs().certs.is_empty() {
+        missing.push("no CA certificates found: mount /etc/ssl/certs or set SSL_CERT_FILE");
+    }
+    if !std::path::Path::new("/etc/resolv.conf").exists() {
+        missing.push("there is no /etc/resolv.conf");
+    }
+    match proxy() {
+        Some(Ok(_)) => missing.push("HTTPS_PROXY is set: does the proxy let it through?"),
+        Some(Err(_)) => missing.push("HTTPS_PROXY is not the URL of a proxy and was ignored"),
+        None => {}
+    }
+    missing.iter().map(|m| format!("; {m}")).collect()
+}

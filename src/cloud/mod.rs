@@ -1,0 +1,208 @@
+//! AWS: who this node is, its group, and the group's instances.
+//!
+//! Owns the clients and the last replies; SDK types stay in this room. One try a call: the loop looks again.
+
+mod autoscaling;
+mod aws;
+mod ec2;
+mod imds;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_sdk_autoscaling::config::SharedHttpClient;
+
+use self::autoscaling::AutoScaling;
+pub use self::aws::CallError;
+use self::ec2::Instances;
+pub use self::imds::{Texts, parse_identity};
+use crate::clock::now;
+use crate::model::{Blind, BlindKind, Ec2, Group, Hook, Identity, InstanceId, LifecycleState, Notices, Seen};
+
+/// "We recommend that you check for interruption notices every 5 seconds" (EC2 user guide, "Spot Instance interruption
+/// notices", read 2026-11-26).
+const NOTICES: Duration = Duration::from_secs(5);
+
+/// Whether a pass asks AWS again or works with the last reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Ask.
+    Fresh,
+    /// Work with what was said last.
+    LastReply,
+}
+
+/// AWS as this node sees it. Keeps what does not change while the instance runs, and the last reply.
+pub struct Cloud {
+    http: SharedHttpClient,
+    imds: aws_config::imds::Client,
+    group_name: Option<String>,
+    identity: Option<Identity>,
+    services: Option<Services>,
+    last: Option<(Seen<Group>, Seen<Ec2>)>,
+}
+
+/// Both services of one region.
+#[derive(Clone)]
+struct Services {
+    autoscaling: AutoScaling,
+    instances: Instances,
+}
+
+impl Cloud {
+    /// `group_name` is None for the group that this instance is in.
+    pub fn new(group_name: Option<String>) -> Self {
+        let http = aws::http_client();
+        let imds = imds::client(http.clone());
+        Self { http, imds, group_name, identity: None, services: None, last: None }
+    }
+
+    /// Who this node is.
+    ///
+    /// # Errors
+    /// Why the metadata could not be read.
+    pub async fn identity(&mut self) -> Result<Identity, Blind> {
+        match &self.identity {
+            Some(me) => Ok(me.clone()),
+            None => Ok(self.identity.insert(imds::fetch_identity(&self.imds).await?).clone()),
+        }
+    }
+
+    /// Who this node is now: where the group wants it may have changed, all else stays as it is while the instance runs.
+    pub async fn identify(&mut self, fresh: Freshness) -> Seen<Identity> {
+        if let (Some(me), Freshness::Fresh) = (&mut self.identity, fresh)
+            && let Ok(state) = imds::fetch_target_lifecycle_state(&self.imds).await
+        {
+            me.target_lifecycle_state = state.map(Into::into);
+        }
+        self.identity().await.map_or_else(Seen::No, Seen::Yes)
+    }
+
+    /// What the metadata tells of this instance's future.
+    pub async fn fetch_notices(&self) -> Seen<Notices> {
+        imds::fetch_notices(&self.imds).await.map_or_else(|why| Seen::No(why.into()), Seen::Yes)
+    }
+
+    /// Waits until the metadata tells another future of this instance than is known. No answer is no news.
+    pub async fn wait_for_notice(&self, target: Option<&LifecycleState>, known: &Seen<Notices>) {
+        loop {
+            tokio::time::sleep(NOTICES).await;
+            let (now, notices) = tokio::join!(imds::fetch_target_lifecycle_state(&self.imds), self.fetch_notices());
+            let told = now.ok().flatten().map(LifecycleState::from);
+            let is_new = |notices: &Notices| known.ok().is_none_or(|known| known != notices);
+            if told.is_some_and(|told| Some(&told) != target) || notices.ok().is_some_and(is_new) {
+                return;
+            }
+        }
+    }
+
+    /// The group's lifecycle hooks.
+    pub async fn fetch_hooks(&mut self, group: &str) -> Seen<Vec<Hook>> {
+        let hooks = match self.services().await {
+            Ok(services) => services.autoscaling.fetch_hooks(group).await.map_err(Blind::from),
+            Err(why) => Err(why),
+        };
+        hooks.map_or_else(Seen::No, Seen::Yes)
+    }
+
+    /// Says that an instance need not wait for a lifecycle hook any more.
+    ///
+    /// # Errors
+    /// `Denied` where the role does not allow it; what AWS says where the instance does not wait, or not yet.
+    pub async fn complete_hook(&mut self, group: &str, hook: &str, instance: &InstanceId) -> Result<(), Blind> {
+        Ok(self.services().await?.autoscaling.complete_hook(group, hook, instance).await?)
+    }
+
+    /// Starts the timeout of a lifecycle hook anew.
+    ///
+    /// # Errors
+    /// As [`Cloud::complete_hook`].
+    pub async fn keep_waiting(&mut self, group: &str, hook: &str, instance: &InstanceId) -> Result<(), Blind> {
+        Ok(self.services().await?.autoscaling.keep_waiting(group, hook, instance).await?)
+    }
+
+    /// The group as Auto Scaling has it now.
+    ///
+    /// # Errors
+    /// Why it could not be read.
+    pub async fn fetch_group(&mut self) -> Result<Group, Blind> {
+        let name = self.group_name().await?;
+        Ok(self.services().await?.autoscaling.fetch_group(&name, now()).await?)
+    }
+
+    /// Writes tags of a group, all in one call.
+    ///
+    /// # Errors
+    /// `Denied` where the role does not allow it; why the region is not known.
+    pub async fn tag_group(&mut self, group: &str, tags: &BTreeMap<String, String>) -> Result<(), Blind> {
+        Ok(self.services().await?.autoscaling.tag_group(group, tags).await?)
+    }
+
+    /// The group and what EC2 says of its instances, and of those that `also` adds when it has seen the group. `patience`
+    /// is how long all of that is waited for; None for as long as the calls take.
+    pub async fn look(
+        &mut self,
+        fresh: Freshness,
+        also: impl FnOnce(&Group) -> BTreeSet<InstanceId>,
+        patience: Option<Duration>,
+    ) -> (Seen<Group>, Seen<Ec2>) {
+        if let (Some(last), Freshness::LastReply) = (&self.last, fresh) {
+            return last.clone();
+        }
+        let look = self.fetch(also);
+        let seen = match patience {
+            None => look.await,
+            Some(patience) => tokio::time::timeout(patience, look).await.unwrap_or_else(|_| {
+                let why = format!("AWS gave no answer within {} s", patience.as_secs());
+                blind(Blind { kind: BlindKind::Unreachable, why })
+            }),
+        };
+        self.last.insert(seen).clone()
+    }
+
+    /// The group and its instances are asked for side by side. By the tag that Auto Scaling gives them EC2 tells of the
+    /// terminated ones too, so that the first pass knows who is dead.
+    async fn fetch(&mut self, also: impl FnOnce(&Group) -> BTreeSet<InstanceId>) -> (Seen<Group>, Seen<Ec2>) {
+        let name = self.group_name().await;
+        let (name, services) = match (name, self.services().await) {
+            (Ok(name), Ok(services)) => (name, services.clone()),
+            (Err(why), _) | (_, Err(why)) => return blind(why),
+        };
+        let Services { autoscaling, instances } = services;
+        let (group, tagged) = tokio::join!(autoscaling.fetch_group(&name, now()), instances.fetch_of_group(&name));
+        let group = match group {
+            Ok(group) => group,
+            Err(why) => return blind(why.into()),
+        };
+        let wanted = also(&group);
+        let ec2 = match tagged {
+            Ok(tagged) => instances.with_the_others(tagged, wanted).await,
+            Err(why) => Err(why),
+        };
+        (Seen::Yes(group), ec2.map_or_else(|why| Seen::No(why.into()), Seen::Yes))
+    }
+
+    async fn group_name(&mut self) -> Result<String, Blind> {
+        if let Some(name) = &self.group_name {
+            return Ok(name.clone());
+        }
+        let me = self.identity().await?;
+        let name = self.services().await?.autoscaling.fetch_group_name(&me.instance).await?;
+        Ok(self.group_name.insert(name).clone())
+    }
+
+    /// The clients, once the metadata has told the region.
+    async fn services(&mut self) -> Result<&Services, Blind> {
+        let me = self.identity().await?;
+        if self.services.is_none() {
+            let config = aws::config(self.http.clone(), &me.region).await;
+            let services = Services { autoscaling: AutoScaling::new(&config), instances: Instances::new(&config) };
+            self.services = Some(services);
+        }
+        Ok(self.services.as_ref().expect("it was made above"))
+    }
+}
+
+fn blind(why: Blind) -> (Seen<Group>, Seen<Ec2>) {
+    (Seen::No(why.clone()), Seen::No(why))
+}

@@ -1,0 +1,73 @@
+//! The dry run: what the main job would do. Writes nothing and changes nothing (S5).
+
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::drive::{Course, Drive};
+use crate::config::Output;
+use crate::decide::doubts;
+use crate::etcd::environment;
+use crate::exit::Exit;
+use crate::files::record;
+use crate::model::{Action, Blind, BlindKind, CLUSTER_TAG, Change, FOUNDING_TAG, Observation, Seen};
+use crate::report::{Report, calls, report};
+use crate::setup::Setup;
+
+/// Two looks are needed for what a second read must confirm, and EC2 is asked about members in the second only.
+pub const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Prints the whole decision of a course.
+pub async fn dry_run(setup: &Setup, course: Course) -> Exit {
+    let (config, policy) = (&setup.config, &setup.config.policy);
+    let looked = Drive::new(setup, course).look_twice(BETWEEN_LOOKS).await;
+    let Some(mut observation) = looked else { return Exit::Unavailable };
+    let mut decision = (course.decide)(&observation, policy);
+    let mut before = Vec::new();
+    while let Action::Change(change) = &decision.action
+        && foresee(&mut observation, change, &config.data_dir)
+    {
+        before.extend(calls(&decision.action));
+        decision = (course.decide)(&observation, policy);
+    }
+    let variables = match &decision.action {
+        Action::Start(start) => Some(environment::of_member(start, config)),
+        Action::Follow { endpoints } => Some(environment::of_consumer(endpoints, config)),
+        Action::Wait | Action::Refuse | Action::Change(_) | Action::Serve { .. } | Action::Rest => None,
+    };
+    let file = variables.map(|v| environment::render(&v).unwrap_or_else(|e| e.to_string()));
+    let mut shown = report(&observation, policy, &decision, file);
+    shown.calls.splice(..0, before);
+    print(&shown, config.output);
+    for doubt in doubts(&observation, policy, &decision) {
+        warn!("{doubt}");
+    }
+    Exit::Done
+}
+
+/// Goes on as the main job would on its own: what it keeps on record, and what it writes to the group's tags. False where
+/// the next step is another's, or the last.
+fn foresee(o: &mut Observation, change: &Change, data_dir: &Path) -> bool {
+    match (change, &mut o.record, &mut o.group) {
+        (Change::BeginRecord, record, _) => {
+            let new = record::new(data_dir);
+            *record = new.map_or_else(|why| Seen::No(Blind { kind: BlindKind::Malformed, why }), Seen::Yes);
+        }
+        (Change::Agree(agreement), Seen::Yes(record), _) => record.agreed = Some(agreement.clone()),
+        (Change::TagGroup { tags, .. }, _, Seen::Yes(group)) => {
+            group.founding_tag = tags.get(FOUNDING_TAG).cloned().or(group.founding_tag.take());
+            group.cluster_tag = tags.get(CLUSTER_TAG).cloned().or(group.cluster_tag.take());
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Prints a report as it is asked for.
+pub fn print(report: &Report, output: Output) {
+    match output {
+        Output::Text => print!("{}", report.text()),
+        Output::Json => println!("{}", serde_json::to_string_pretty(report).unwrap_or_default()),
+    }
+}

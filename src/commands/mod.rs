@@ -1,0 +1,19 @@
+//! One file a command, and the loop that they share.
+
+mod drive;
+mod dry_run;
+mod explain;
+mod leave;
+mod pace;
+mod ready;
+mod run;
+mod status;
+mod watch;
+
+pub use dry_run::dry_run;
+pub use explain::explain;
+pub use leave::{COURSE as LEAVE, leave};
+pub use ready::ready;
+pub use run::{COURSE as RUN, run};
+pub use status::status;
+pub use watch::watch;

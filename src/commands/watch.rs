@@ -1,0 +1,109 @@
+//! What goes along with the instance's life: its member leaves when it goes for good, and the dead are removed though
+//! nobody joins. One process for as long as the instance runs; a stop of it, or of the instance, removes nothing (F40).
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::drive::{Course, Drive, WithoutTag, fail};
+use super::pace::Rhythm;
+use crate::decide::watch as decide;
+use crate::exit::Exit;
+use crate::files::write;
+use crate::model::{Decision, Observation};
+use crate::observe::{OwnPorts, Scope};
+use crate::report::metrics;
+use crate::setup::Setup;
+
+const COURSE: Course = Course {
+    decide,
+    scope: Scope::LifeCycle,
+    own_ports: OwnPorts::Ask,
+    rhythm: Rhythm::Life,
+    without_tag: WithoutTag::GoesOn,
+    endless: true,
+    after_pass: tell,
+};
+
+/// How often the certificates' files are looked at. Who renews them leaves hours for that.
+const FILES: Duration = Duration::from_secs(30);
+
+/// Watches until it is told to stop.
+pub async fn watch(mut setup: Setup) -> Exit {
+    if let Some(why) = setup.certificates.unusable() {
+        error!("{why}");
+        return Exit::NeedsOperator;
+    }
+    let mut told_to_stop = match signal(SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(e) => return fail(&format!("listen for SIGTERM: {e}")),
+    };
+    notify(&[NotifyState::Ready]);
+    loop {
+        let mut drive = Drive::new(&setup, COURSE);
+        let stop = drive.stop();
+        let ended = async {
+            let ended = tokio::select! {
+                _ = told_to_stop.recv() => Ended::ByWord,
+                () = new_files(&setup) => Ended::ByNewFiles,
+            };
+            stop.notify_one();
+            ended
+        };
+        // It ends when it is told to only: a change on its way is not cut off.
+        let (_, ended) = tokio::join!(drive.until_done(), ended);
+        if ended == Ended::ByWord {
+            info!("told to stop: nothing is removed for that");
+            return Exit::Done;
+        }
+        setup = with_new_files(setup);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    ByWord,
+    ByNewFiles,
+}
+
+/// Waits until somebody has written the certificates anew.
+async fn new_files(setup: &Setup) {
+    let files = || [setup.config.peer_tls.written(), setup.config.client_tls.written()];
+    let known = files();
+    while files() == known {
+        tokio::time::sleep(FILES).await;
+    }
+}
+
+/// Files that cannot be used leave everything as it was: those in memory still work for a while.
+fn with_new_files(setup: Setup) -> Setup {
+    match Setup::new(setup.config.clone()) {
+        Ok(new) if new.certificates.unusable().is_none() => {
+            info!("the certificates' files are new");
+            new
+        }
+        Ok(_) | Err(_) => {
+            error!("the certificates' files are new and cannot be used; going on with those of before");
+            setup
+        }
+    }
+}
+
+/// Tells systemd and the metrics' file of a pass.
+fn tell(setup: &Setup, observation: &Observation, decision: &Decision) {
+    notify(&[NotifyState::Status(&decision.reason.to_string()), NotifyState::Watchdog]);
+    let Some(file) = &setup.config.metrics_file else { return };
+    let text = metrics(observation, &setup.config.policy, decision);
+    if let Err(e) = write::replace(file, &text, 0o644) {
+        warn!("write the metrics {}: {e}, ignoring", file.display());
+    }
+}
+
+/// Outside of a unit of `Type=notify` nobody listens.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(states) {
+        warn!("tell systemd: {e}, ignoring");
+    }
+}

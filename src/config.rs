@@ -1,0 +1,83 @@
+//! What a run is told, parsed and checked: plain data, nothing of the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{EtcdVersion, Policy, Seen};
+use crate::tls;
+
+/// All that the options say.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What decisions depend on.
+    pub policy: Policy,
+    /// None: the group that this instance is in.
+    pub group_name: Option<String>,
+    /// The file that etcd's unit reads.
+    pub environment_file: PathBuf,
+    /// How much a member's file holds.
+    pub emit: Emit,
+    /// What a consumer's file holds.
+    pub proxy_style: ProxyStyle,
+    /// etcd's data directory.
+    pub data_dir: PathBuf,
+    /// None: in the data directory.
+    pub wal_dir: Option<PathBuf>,
+    /// Where the identity is kept across reboots.
+    pub state_dir: PathBuf,
+    /// Which etcd this node will start.
+    pub etcd: OwnEtcd,
+    /// Where `watch` writes metrics; None nowhere.
+    pub metrics_file: Option<PathBuf>,
+    /// How long the run may take; None for ever.
+    pub deadline: Option<Duration>,
+    /// The files of the peer port.
+    pub peer_tls: tls::Files,
+    /// The files of the client port.
+    pub client_tls: tls::Files,
+    /// How the commands that only look print.
+    pub output: Output,
+}
+
+/// What a member's file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emit {
+    /// All of etcd's addresses and files.
+    All,
+    /// Only the name and the initial cluster.
+    Initial,
+}
+
+/// What a consumer's file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyStyle {
+    /// The variables of the proxy that etcd had until 3.5.
+    V2,
+    /// Endpoints.
+    V3,
+}
+
+/// How the commands that only look print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Where the version of the etcd comes from that this node will start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnEtcd {
+    /// The program says it.
+    Program(PathBuf),
+    /// It is told, or is not to be known.
+    Told(Seen<EtcdVersion>),
+}
+
+impl Config {
+    /// Where the observation that led to the last decision is kept, beside the environment file.
+    pub fn record_file(&self) -> PathBuf {
+        self.environment_file.with_extension("observation.json")
+    }
+}

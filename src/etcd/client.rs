@@ -1,0 +1,156 @@
+//! etcd's client port, over gRPC: a member's state, and the member list as a quorum confirms it.
+
+use std::time::Duration;
+
+use etcd_client::{Certificate, Client, ConnectOptions, Error, GetOptions, Identity, TlsOptions};
+
+use crate::errors::{cause, chain};
+use crate::model::{Absence, Blind, BlindKind, ClientView, ClusterId, Member, MemberId, MemberUrl, Scheme, Seen};
+use crate::names;
+use crate::tls::Tls;
+
+/// A founding etcd's client port accepts and stays silent for as long as it has no quorum (E17).
+const READ_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Read to be sure of the quorum, never written.
+const BARRIER_KEY: &str = "etcd-bootstrap/barrier";
+
+/// Looks at one member's client port.
+///
+/// # Errors
+/// Why there was no usable answer.
+pub async fn fetch_client_view(tls: Option<&Tls>, url: &MemberUrl) -> Result<ClientView, Absence> {
+    let status = tokio::time::timeout(READ_TIMEOUT, fetch_status(tls, url)).await;
+    let (client, mut view) = status.unwrap_or(Err(Absence::NoAnswer(READ_TIMEOUT)))?;
+    if view.leader.is_some() {
+        view.quorum_list = fetch_quorum_list(client.clone()).await;
+    }
+    if let Seen::Yes(_) = &view.quorum_list {
+        view.commit = fetch_commit(client).await;
+    }
+    Ok(view)
+}
+
+/// Up to where this member knows the log to be committed. After a linearizable read that is at least all that was
+/// committed before it: the member has waited for that (raft's read index; server/etcdserver/v3_server.go, v3.7.1).
+async fn fetch_commit(mut client: Client) -> Option<u64> {
+    let status = tokio::time::timeout(READ_TIMEOUT, client.status()).await.ok()?.ok()?;
+    Some(status.raft_index())
+}
+
+async fn fetch_status(tls: Option<&Tls>, url: &MemberUrl) -> Result<(Client, ClientView), Absence> {
+    let mut client = connect(tls, url, READ_TIMEOUT).await?;
+    let status = client.status().await.map_err(|e| absence(&e))?;
+    let header = status.header().ok_or_else(|| Absence::NotUnderstood("a status without a header".into()))?;
+    let view = ClientView {
+        cluster_id: ClusterId(header.cluster_id()),
+        member_id: MemberId(header.member_id()),
+        version: status.version().to_owned(),
+        leader: Some(status.leader()).filter(|id| *id != 0).map(MemberId),
+        learner: status.is_learner(),
+        quorum_list: unseen(BlindKind::Unreachable, "there is no leader".into()),
+        commit: None,
+        applied: Some(status.raft_applied_index()).filter(|index| *index != 0),
+        faults: status.errors().to_vec(),
+    };
+    Ok((client, view))
+}
+
+/// The member list that a quorum stands behind (F20): a linearizable read first brings this member up to all that was
+/// committed before; its own list right after it holds every change of that time. The client crate asks for the list
+/// with `linearizable: false`, and etcd 3.4 knows no other (etcd#11198); this way works on every version.
+async fn fetch_quorum_list(mut client: Client) -> Seen<Vec<Member>> {
+    let read = async {
+        let keys_only = GetOptions::new().with_keys_only();
+        client.get(BARRIER_KEY, Some(keys_only)).await?;
+        client.member_list().await
+    };
+    match tokio::time::timeout(READ_TIMEOUT, read).await {
+        Err(_) => unseen(BlindKind::Unreachable, "no quorum answered in time".into()),
+        Ok(Err(e)) if is_denied(&e) => unseen(BlindKind::Denied, text(&e)),
+        Ok(Err(e)) => unseen(BlindKind::Unreachable, text(&e)),
+        Ok(Ok(reply)) => match super::peer::member_list(reply.members().iter().map(listed)) {
+            Ok(list) => Seen::Yes(list),
+            Err(why) => unseen(BlindKind::Malformed, why),
+        },
+    }
+}
+
+pub(super) async fn connect(tls: Option<&Tls>, url: &MemberUrl, timeout: Duration) -> Result<Client, Absence> {
+    // No timeout of the crate's own for the call: it would race the caller's, and what it says is no etcd error (F61).
+    let mut options = ConnectOptions::new().with_connect_timeout(timeout);
+    if url.scheme() == Scheme::Https {
+        options = options.with_tls(grpc_tls(tls).domain_name(url.host()));
+    }
+    let url = tokio::time::timeout(timeout, by_address(url)).await.unwrap_or(Err(Absence::NoAnswer(timeout)))?;
+    Client::connect([url.to_string()], Some(options)).await.map_err(|e| absence(&e))
+}
+
+/// The URL with the host's address, for the crate takes no resolver.
+async fn by_address(url: &MemberUrl) -> Result<MemberUrl, Absence> {
+    if url.address().is_some() {
+        return Ok(url.clone());
+    }
+    let addresses = names::lookup(url.host()).await.map_err(|e| Absence::NoName(e.to_string()))?;
+    let address = addresses.first().ok_or_else(|| Absence::NoName(format!("{} has no address", url.host())))?;
+    Ok(url.at(*address))
+}
+
+fn grpc_tls(tls: Option<&Tls>) -> TlsOptions {
+    let mut options = TlsOptions::new();
+    options = match tls.and_then(|tls| tls.ca_pem.as_ref()) {
+        Some(pem) => options.ca_certificate(Certificate::from_pem(pem)),
+        None => options.with_enabled_roots(),
+    };
+    match tls.and_then(|tls| tls.identity_pem.as_ref()) {
+        Some((cert, key)) => options.identity(Identity::from_pem(cert, key)),
+        None => options,
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "the crate has a dozen errors, and more with each version")]
+pub(super) fn absence(error: &Error) -> Absence {
+    let source: &(dyn std::error::Error + 'static) = match error {
+        Error::TransportError(e) => e,
+        Error::GRpcStatus(e) => e,
+        Error::IoError(e) => e,
+        other => other,
+    };
+    if let Some(tls) = cause::<rustls::Error>(source) {
+        return Absence::Tls(tls.to_string());
+    }
+    let io = cause::<std::io::Error>(source).map(std::io::Error::kind);
+    match io {
+        Some(std::io::ErrorKind::ConnectionRefused) => Absence::Refused,
+        Some(
+            std::io::ErrorKind::TimedOut | std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable,
+        ) => Absence::NoAnswer(READ_TIMEOUT),
+        _ if is_denied(error) => Absence::Denied(text(error)),
+        _ => Absence::NotUnderstood(text(error)),
+    }
+}
+
+/// Authentication answers of etcd: no user, a bad token, or a user without the right.
+pub(super) fn is_denied(error: &Error) -> bool {
+    let Error::GRpcStatus(status) = error else { return false };
+    let answers = ["permission denied", "user name is empty", "invalid auth token"];
+    answers.iter().any(|answer| status.message().contains(answer))
+}
+
+/// The crate's error has no source, so the cause is taken out of it.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the crate has a dozen errors, and more with each version")]
+pub(super) fn text(error: &Error) -> String {
+    match error {
+        Error::GRpcStatus(status) => status.message().to_owned(),
+        Error::TransportError(e) => chain(e),
+        other => other.to_string(),
+    }
+}
+
+fn listed(m: &etcd_client::Member) -> Result<Member, String> {
+    super::peer::member(m.id(), m.name().to_owned(), m.peer_urls(), m.client_urls(), m.is_learner())
+}
+
+fn unseen(kind: BlindKind, why: String) -> Seen<Vec<Member>> {
+    Seen::No(Blind { kind, why })
+}

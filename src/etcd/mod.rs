@@ -1,0 +1,8 @@
+//! Everything that speaks etcd: its two ports, its program, its data directory, its variables.
+
+pub mod change;
+pub mod client;
+pub mod data;
+pub mod environment;
+pub mod peer;
+pub mod program;

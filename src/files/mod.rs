@@ -1,0 +1,5 @@
+//! Files that this program keeps: how they reach the disk, and those that outlive a run.
+
+pub mod record;
+pub mod saved;
+pub mod write;

@@ -1,0 +1,96 @@
+//! What a run leaves behind besides etcd's file: the observation behind its last decision, who the node is, and which
+//! member of its own it has taken out of the cluster.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::write;
+use crate::model::{Identity, LeftMember, Observation, Policy};
+
+/// A saved decision: all that is needed to make it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Grows when an older program would misread it.
+    #[serde(default)]
+    pub format: Format,
+    /// What was wanted.
+    pub policy: Policy,
+    /// What was seen.
+    pub observation: Observation,
+}
+
+/// The form of a saved observation: 1. A file without one was written before there was any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u32", try_from = "u32")]
+pub struct Format;
+
+impl From<Format> for u32 {
+    fn from(_: Format) -> Self {
+        1
+    }
+}
+
+impl TryFrom<u32> for Format {
+    type Error = String;
+    fn try_from(format: u32) -> Result<Self, String> {
+        if format == 1 { Ok(Self) } else { Err(format!("its format is {format}, and this program reads 1")) }
+    }
+}
+
+/// Saves an observation.
+///
+/// # Errors
+/// The system's.
+pub fn write_record(file: &Path, record: &Record) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(record).map_err(io::Error::other)?;
+    write::replace(file, &text, 0o644)
+}
+
+/// Reads a saved observation.
+///
+/// # Errors
+/// The system's, or why it is none.
+pub fn read_record(file: &Path) -> io::Result<Record> {
+    serde_json::from_slice(&std::fs::read(file)?).map_err(io::Error::other)
+}
+
+/// Where the identity is kept.
+pub fn identity_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("identity.json")
+}
+
+/// Keeps the identity across reboots.
+///
+/// # Errors
+/// The system's.
+pub fn write_identity(state_dir: &Path, me: &Identity) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(me).map_err(io::Error::other)?;
+    write::replace_if_changed(&identity_file(state_dir), &text, 0o644).map(|_| ())
+}
+
+/// The identity as last kept; None where there is none that can be read.
+pub fn read_identity(state_dir: &Path) -> Option<Identity> {
+    let text = std::fs::read(identity_file(state_dir)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Where the mark of a member that has left is kept.
+pub fn left_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("left.json")
+}
+
+/// Leaves the mark of a member that this node has taken out of its cluster.
+///
+/// # Errors
+/// The system's.
+pub fn write_left(state_dir: &Path, left: &LeftMember) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(left).map_err(io::Error::other)?;
+    write::replace(&left_file(state_dir), &text, 0o644)
+}
+
+/// The mark as last left; None where there is none that can be read: then a person has to say `--rejoin`.
+pub fn read_left(state_dir: &Path) -> Option<LeftMember> {
+    serde_json::from_slice(&std::fs::read(left_file(state_dir)).ok()?).ok()
+}

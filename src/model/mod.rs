@@ -1,0 +1,31 @@
+//! The words of this project as plain data: ids, what was observed, the policy, and the decision.
+//!
+//! Owns no behaviour beyond parsing and printing its own words; imports nothing of ours but the exit codes.
+//! Next: `observe` fills an [`Observation`], `decide` turns it into a [`Decision`].
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
+mod address;
+pub mod agreement;
+mod decision;
+mod history;
+mod lifecycle;
+mod observation;
+mod policy;
+mod reason;
+mod rfc3339;
+mod seen;
+mod state;
+mod statement;
+mod version;
+
+pub use address::*;
+pub use decision::*;
+pub use history::*;
+pub use lifecycle::*;
+pub use observation::*;
+pub use policy::*;
+pub use reason::*;
+pub use seen::*;
+pub use state::*;
+pub use statement::*;
+pub use version::*;

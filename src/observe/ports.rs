@@ -1,0 +1,147 @@
+//! Both etcd ports of one node at once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::etcd::{client, peer};
+use crate::model::{
+    Absence, ClientView, Ec2State, Instance, InstanceId, MemberId, MemberUrl, PeerAnswer, PeerView, Policy,
+    Predecessors, Probe, Role, Seen, Statement,
+};
+use crate::tls::Tls;
+
+/// Two members that confirmed the list can tell all there is to tell, whichever of them is to be removed. The others get
+/// this much longer: the client port of an etcd that has joined just now may be silent for 7 s, and both of a host that
+/// has died are for ever.
+const GRACE_AFTER_TWO: Duration = Duration::from_millis(200);
+
+/// A founder's etcd serves after tens of milliseconds.
+const TURN_PAUSE: Duration = Duration::from_millis(10);
+
+/// The members that have told a list which a quorum stands behind, in one pass; one may have several URLs.
+pub(super) type Confirmed = Arc<watch::Sender<BTreeSet<MemberId>>>;
+
+/// How the etcd ports are asked.
+pub struct Ports {
+    policy: Policy,
+    peer: reqwest::Client,
+    client_tls: Option<Arc<Tls>>,
+}
+
+/// What is asked for etcd.
+pub(super) struct Target {
+    /// None for a member that is listed only.
+    pub instance: Option<InstanceId>,
+    /// Its peer URL.
+    pub url: MemberUrl,
+    /// How long its ports are waited for when two others have confirmed the list. None where the answer counts, or that
+    /// there is none: EC2 does not know the instance, or calls one terminated that has answered (F88).
+    pub third: Option<Duration>,
+}
+
+/// What one that is shutting down may still say changes nothing, and on AWS its address soon answers nobody.
+pub(super) fn patience(instance: &Instance) -> Duration {
+    if instance.state == Ec2State::ShuttingDown { Duration::ZERO } else { GRACE_AFTER_TWO }
+}
+
+impl Ports {
+    /// A port without TLS needs none.
+    pub fn new(policy: Policy, peer_tls: Option<&Tls>, client_tls: Option<Arc<Tls>>) -> Self {
+        Self { policy, peer: peer::client(peer_tls), client_tls }
+    }
+
+    /// What one peer port says.
+    pub async fn ask_peer(&self, url: &MemberUrl) -> PeerAnswer {
+        peer::fetch_peer(&self.peer, url, None).await
+    }
+
+    /// Waits until one of some founders serves, and returns its peer URL; None when all their turns are over.
+    ///
+    /// The second one's turn begins when that of the first is over, and so on: as a rule the first alone is asked.
+    pub async fn wait_for_turn(self: &Arc<Self>, after: &Predecessors) -> Option<MemberUrl> {
+        let mut asked = JoinSet::new();
+        for (turns, url) in (0..).zip(after.peer_urls.iter().cloned()) {
+            let (ports, before) = (self.clone(), after.turn * turns);
+            asked.spawn(async move {
+                tokio::time::sleep(before).await;
+                while !matches!(ports.ask_peer(&url).await, PeerAnswer::Etcd(_)) {
+                    tokio::time::sleep(TURN_PAUSE).await;
+                }
+                url
+            });
+        }
+        let all = after.turn * u32::try_from(after.peer_urls.len()).unwrap_or(1);
+        tokio::time::timeout(all, asked.join_next()).await.ok()??.ok()
+    }
+
+    /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of an etcd
+    /// accepts and says nothing before it has published itself (E17; embed/serve.go:136, v3.7.1).
+    pub(super) async fn probe(
+        &self,
+        Target { instance, url, third }: Target,
+        statement: Option<Statement>,
+        confirmed: &Confirmed,
+    ) -> Probe {
+        let client_url = self.policy.client_url_beside(&url);
+        let client = async {
+            let view = client::fetch_client_view(self.client_tls.as_deref(), &client_url).await;
+            if let Ok(ClientView { member_id, quorum_list: Seen::Yes(_), .. }) = &view {
+                confirmed.send_if_modified(|members| members.insert(*member_id));
+            }
+            view
+        };
+        if self.policy.role == Role::Consumer {
+            let client = Some(client.await);
+            return Probe { instance, asked: client_url, peer: PeerAnswer::Absent(Absence::NotAsked), client };
+        }
+        let mut client = std::pin::pin!(client);
+        let mut early: Option<Result<ClientView, Absence>> = None;
+        let peer = {
+            let mut asked = std::pin::pin!(peer::fetch_peer(&self.peer, &url, statement.as_ref()));
+            let mut enough = std::pin::pin!(two_confirmed(confirmed, third));
+            loop {
+                tokio::select! {
+                    peer = &mut asked => break peer,
+                    view = &mut client, if early.is_none() => early = Some(view),
+                    // Who speaks on the one port is heard on the other.
+                    waited = &mut enough, if !matches!(early, Some(Ok(_))) => break PeerAnswer::Absent(Absence::NoAnswer(waited)),
+                }
+            }
+        };
+        let client = match (&peer, early) {
+            (PeerAnswer::Agent(_), _) => None,
+            (PeerAnswer::Etcd(_) | PeerAnswer::Absent(_), Some(view)) => Some(view),
+            (PeerAnswer::Etcd(view), None) if view.cluster_version.is_none() || is_unpublished(view, &url) => None,
+            // An etcd that starts, as a rule. No rule asks more of a port that speaks, whoever it is.
+            (PeerAnswer::Absent(Absence::NotUnderstood(_)), None) => None,
+            (PeerAnswer::Etcd(_), None) => Some(tokio::select! {
+                view = client => view,
+                waited = two_confirmed(confirmed, third.or(Some(GRACE_AFTER_TWO))) => Err(Absence::NoAnswer(waited)),
+            }),
+            (PeerAnswer::Absent(_), None) => Some(tokio::select! {
+                view = client => view,
+                waited = two_confirmed(confirmed, third) => Err(Absence::NoAnswer(waited)),
+            }),
+        };
+        Probe { instance, asked: url, peer, client }
+    }
+}
+
+/// Waits until two members have confirmed the list, and then as long as a third is worth waiting for; tells how long that
+/// was. For ever where that is None.
+async fn two_confirmed(confirmed: &Confirmed, third: Option<Duration>) -> Duration {
+    let Some(third) = third else { return std::future::pending().await };
+    // It fails when the sender is gone, and it is borrowed here.
+    let _ = confirmed.subscribe().wait_for(|members| members.len() >= 2).await;
+    tokio::time::sleep(third).await;
+    third
+}
+
+/// Whether the etcd at this peer URL lists itself as not published.
+fn is_unpublished(view: &PeerView, url: &MemberUrl) -> bool {
+    view.members.iter().any(|m| m.peer_urls.contains(url) && !m.published())
+}

@@ -1,0 +1,75 @@
+//! What every command starts from: the certificates, read and checked before anything is asked, and who looks where.
+
+use std::sync::Arc;
+
+use crate::apply::Directories;
+use crate::cloud::Cloud;
+use crate::config::Config;
+use crate::errors::chain;
+use crate::etcd::data;
+use crate::files::saved;
+use crate::model::{OwnData, Role};
+use crate::observe::{Observer, OwnPorts, Ports, Sources};
+use crate::tls::Certificates;
+
+/// A configuration whose certificates are read.
+pub struct Setup {
+    /// What the options say.
+    pub config: Config,
+    /// Read and checked.
+    pub certificates: Certificates,
+}
+
+impl Setup {
+    /// Reads the certificates of the ports that use TLS.
+    ///
+    /// # Errors
+    /// A sentence that names the file, unless this is a node with data: it starts in spite of it (F51).
+    pub fn new(config: Config) -> Result<Self, String> {
+        let loaded = Certificates::load(&config.policy, &config.peer_tls, &config.client_tls);
+        let certificates = match loaded {
+            Err(failed) if has_data(&config) => Certificates::useless(chain(&failed)),
+            loaded => loaded.map_err(|failed| chain(&failed))?,
+        };
+        Ok(Self { config, certificates })
+    }
+
+    /// AWS, as this run is told to see it.
+    pub fn cloud(&self) -> Cloud {
+        Cloud::new(self.config.group_name.clone())
+    }
+
+    /// How the etcd ports are asked.
+    pub fn ports(&self) -> Arc<Ports> {
+        let Certificates { peer, client, .. } = &self.certificates;
+        Arc::new(Ports::new(self.config.policy.clone(), peer.as_deref(), client.clone()))
+    }
+
+    /// Where this run looks.
+    pub fn observer(&self, ports: Arc<Ports>, own_ports: OwnPorts) -> Observer {
+        let config = &self.config;
+        let sources = Sources {
+            policy: config.policy.clone(),
+            data_dir: config.data_dir.clone(),
+            wal_dir: config.wal_dir.clone(),
+            etcd: config.etcd.clone(),
+            state_dir: config.state_dir.clone(),
+            saved_identity: saved::read_identity(&config.state_dir),
+            certificates: self.certificates.clone(),
+            own_ports,
+        };
+        Observer::new(sources, ports)
+    }
+
+    /// Where changes are made on this node.
+    pub fn directories(&self) -> Directories<'_> {
+        let Config { data_dir, wal_dir, state_dir, .. } = &self.config;
+        Directories { data: data_dir, wal: wal_dir.as_deref(), state: state_dir }
+    }
+}
+
+/// Whether this node is a member with data of its own.
+fn has_data(config: &Config) -> bool {
+    let own = || data::read_own_data(&config.data_dir, config.wal_dir.as_deref());
+    config.policy.role == Role::Member && matches!(own(), OwnData::Log { .. })
+}
