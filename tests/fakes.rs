@@ -27,7 +27,7 @@ fn rig() -> Rig {
 }
 
 /// The SDK as it finds itself on the instance: region and credentials from its metadata service.
-async fn sdk(rig: &Rig, node: &Node) -> SdkConfig {
+pub async fn sdk(rig: &Rig, node: &Node) -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let provider = aws_config::provider_config::ProviderConfig::without_region().with_http_client(http.clone());
     let metadata = aws_config::imds::Client::builder()
@@ -378,10 +378,10 @@ async fn an_etcd_that_never_gets_ready_is_stopped_and_the_agent_asked_again() {
 #[tokio::test]
 async fn a_run_by_hand_tells_code_output_and_memory() {
     let mut rig = rig();
-    stand_in(&mut rig, "echo out; echo err >&2; echo $AWS_ENDPOINT_URL_EC2; sleep 0.1; exit 64");
+    stand_in(&mut rig, "echo out; echo err >&2; echo $AWS_ENDPOINT_URL_EC2 $AWS_ENDPOINT_URL_KMS; sleep 0.1; exit 64");
     let node = rig.launch(None).unwrap();
     let run = node.agent("run", &["--dry-run"]).await.unwrap();
-    let output = format!("out\n{}\n", rig.aws.url());
+    let output = format!("out\n{0} {0}\n", rig.aws.url());
     assert_eq!((run.code, run.stdout, run.stderr), (64, output, "err\n".to_owned()));
     assert!((100_000..10_000_000).contains(&run.peak_rss), "{}", run.peak_rss);
 }

@@ -10,6 +10,8 @@ mod model;
 mod disk;
 // The fakes, against the real SDKs.
 mod fakes;
+// The fake KMS, against the real SDK; for moto too.
+mod kms;
 // The fake groups that act, through the real SDK.
 mod asg;
 // The main job, on real etcd.

@@ -1,6 +1,6 @@
 //! The main job against moto's server as the AWS API, so that our own fake is not the only judge of the calls. The
 //! group, its instances, their addresses and the replacement are moto's; only the metadata services are ours, and
-//! tell what moto's API tells.
+//! tell what moto's API tells. And the two calls to KMS, whose answers are held against the fake's.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -8,6 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_kms::config::Credentials;
+
+use crate::kms;
 use crate::support::child::Child;
 use crate::support::cloud::{Cloud, Ec2State, Instance, Place};
 use crate::support::etcd::{Judge, built, until};
@@ -59,6 +62,36 @@ async fn f24_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
     assert_eq!(tags.keys().collect::<Vec<_>>(), ["etcd-bootstrap/cluster-id", "etcd-bootstrap/founding"]);
     assert_eq!(tags["etcd-bootstrap/cluster-id"], cluster, "moto has taken the tag of ready");
     assert!(tags["etcd-bootstrap/founding"].starts_with(&format!("{cluster} ")), "{tags:?}");
+}
+
+#[tokio::test]
+async fn kms_is_answered_by_the_fake_as_by_moto() {
+    if !Path::new(SERVER).is_file() {
+        return skip(format_args!("there is no {SERVER}: tests/tools/install moto"));
+    }
+    let moto = Moto::start().await;
+    let theirs = kms::client(&moto.url, REGION, Credentials::new("test", "test", None, None, "test"));
+    let create = serde_json::json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" });
+    let created = moto.ask_kms("CreateKey", create).await;
+    let (id, arn) = (&created["KeyMetadata"]["KeyId"], &created["KeyMetadata"]["Arn"]);
+    moto.ask_kms("CreateAlias", serde_json::json!({ "AliasName": "alias/etcd-members", "TargetKeyId": id })).await;
+
+    let (_rig, ours, own) = kms::fake_with_key("alias/etcd-members");
+    for (their_name, our_name) in [
+        (id.as_str().unwrap(), own.id.as_str()),
+        (arn.as_str().unwrap(), &own.arn()),
+        ("alias/etcd-members", "alias/etcd-members"),
+    ] {
+        let told = kms::told_and_signs(&theirs, their_name).await;
+        assert_eq!(told, kms::told_and_signs(&ours, our_name).await, "{our_name}");
+    }
+    // moto signs with a disabled key too, and knows no roles: those refusals are the fake's alone.
+    for name in ["alias/none", "00000000-0000-4000-8000-000000000000"] {
+        let refused = kms::refused(&theirs, name).await;
+        // moto is in another region.
+        let refused = refused.map(|text| text.replace(REGION, kms::OUR_REGION));
+        assert_eq!(refused, kms::refused(&ours, name).await);
+    }
 }
 
 /// moto's server, on the ground of this test.
@@ -199,18 +232,28 @@ impl Moto {
             .append_pair("Version", version)
             .extend_pairs(parameters)
             .finish();
-        let scope = format!("AWS4-HMAC-SHA256 Credential=test/20261121/{REGION}/{service}/aws4_request");
-        let call = self
-            .http
-            .post(&self.url)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("authorization", format!("{scope}, SignedHeaders=host, Signature=0"))
-            .body(body);
-        let reply = call.send().await.unwrap();
-        let (status, text) = (reply.status(), reply.text().await.unwrap());
-        assert!(status.is_success(), "{parameters:?}: {status}: {text}");
-        text
+        let call = self.call(service).header("content-type", "application/x-www-form-urlencoded").body(body);
+        answer(call).await
     }
+
+    /// One call of KMS, for what the agent does not call.
+    async fn ask_kms(&self, action: &str, parameters: serde_json::Value) -> serde_json::Value {
+        let call = self.call("kms").header("content-type", "application/x-amz-json-1.1");
+        let call = call.header("x-amz-target", format!("TrentService.{action}")).body(parameters.to_string());
+        serde_json::from_str(&answer(call).await).unwrap()
+    }
+
+    fn call(&self, service: &str) -> reqwest::RequestBuilder {
+        let scope = format!("AWS4-HMAC-SHA256 Credential=test/20261121/{REGION}/{service}/aws4_request");
+        self.http.post(&self.url).header("authorization", format!("{scope}, SignedHeaders=host, Signature=0"))
+    }
+}
+
+async fn answer(call: reqwest::RequestBuilder) -> String {
+    let reply = call.send().await.unwrap();
+    let (status, text) = (reply.status(), reply.text().await.unwrap());
+    assert!(status.is_success(), "{status}: {text}");
+    text
 }
 
 /// The texts of all elements of that name.

@@ -15,10 +15,10 @@ use crate::lab::OWN;
 use crate::support::cloud::REGION;
 use crate::support::lock;
 
-/// The names of the services' endpoints (AWS General Reference, "Amazon EC2 endpoints and quotas" and "Amazon EC2 Auto
-/// Scaling endpoints and quotas").
-pub fn endpoints() -> [String; 2] {
-    ["autoscaling", "ec2"].map(|service| format!("{service}.{REGION}.amazonaws.com"))
+/// The names of the services' endpoints (AWS General Reference, "Amazon EC2 endpoints and quotas", "Amazon EC2 Auto
+/// Scaling endpoints and quotas" and "AWS Key Management Service endpoints and quotas").
+pub fn endpoints() -> [String; 3] {
+    ["autoscaling", "ec2", "kms"].map(|service| format!("{service}.{REGION}.amazonaws.com"))
 }
 
 /// Where IPv6 addresses lead that lead nowhere: those that the VPC's DNS64 makes up, in a subnet without a NAT gateway

@@ -1,4 +1,4 @@
-//! The world as plain data: Auto Scaling groups, instances, and what happens to them. It speaks no
+//! The world as plain data: Auto Scaling groups, instances, keys, and what happens to them. It speaks no
 //! protocol (see `aws` and `imds`) and runs nothing (see `node`): what happens to an instance here
 //! does not touch its processes.
 
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::asg::{Notices, Scaling};
+use super::keys::{Key, KeyId};
 use super::lock;
 
 pub const REGION: &str = "eu-test-1";
@@ -100,19 +101,16 @@ pub struct World {
     pub scaling: BTreeMap<String, Scaling>,
     /// What instances are told of their future.
     pub notices: BTreeMap<InstanceId, Notices>,
+    /// The keys of KMS; see `keys`.
+    pub keys: BTreeMap<KeyId, Key>,
+    /// Which key an alias leads to, by its name with `alias/`.
+    pub aliases: BTreeMap<String, KeyId>,
 }
 
 impl World {
     /// Creates an empty group that wants `desired` instances.
     pub fn create_group(&mut self, name: &str, desired: u32) {
-        let uuid = format!(
-            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
-            fastrand::u32(..),
-            fastrand::u16(..),
-            fastrand::u16(..0x1000),
-            fastrand::u16(..0x1000),
-            fastrand::u64(..1 << 48),
-        );
+        let uuid = uuid();
         let group = Group {
             name: name.to_owned(),
             arn: format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:{uuid}:autoScalingGroupName/{name}"),
@@ -202,6 +200,18 @@ impl World {
     pub fn instance_mut(&mut self, id: &str) -> &mut Instance {
         self.instances.iter_mut().find(|instance| instance.id == id).expect("the instance was launched")
     }
+}
+
+/// A random UUID (RFC 9562, version 4).
+pub fn uuid() -> String {
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        fastrand::u32(..),
+        fastrand::u16(..),
+        fastrand::u16(..0x1000),
+        fastrand::u16(..0x1000),
+        fastrand::u64(..1 << 48),
+    )
 }
 
 /// The world shared by the fakes and the test, with its past, so that answers can lag behind.

@@ -21,6 +21,7 @@ pub mod etcd;
 pub mod ground;
 pub mod http;
 pub mod imds;
+pub mod keys;
 pub mod living;
 pub mod network;
 pub mod node;

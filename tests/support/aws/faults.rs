@@ -3,26 +3,27 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Action;
 use super::wire::{Refusal, Service, xml};
+use super::{Action, kms};
 use crate::support::cloud::{Cloud, InstanceId, World};
 use crate::support::http::Answer;
+use crate::support::keys::{Key, KeyId};
 
 /// A way to misbehave.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// `Throttling` or `RequestLimitExceeded`.
+    /// `Throttling`, `RequestLimitExceeded` or `ThrottlingException`.
     Throttle,
-    /// `AccessDenied` or `UnauthorizedOperation`.
+    /// `AccessDenied`, `UnauthorizedOperation` or `AccessDeniedException`.
     Deny,
-    /// HTTP 500 `InternalFailure`.
+    /// HTTP 500 `InternalFailure` or `KMSInternalException`.
     Fail,
     /// HTTP 500 `ResourceContention`: "You already have a pending update to an Amazon EC2 Auto Scaling resource", the one
     /// error that the SDK knows of the calls on lifecycle hooks. For Auto Scaling only.
     Contend,
-    /// HTTP 200 with what is no XML of AWS.
+    /// HTTP 200 with what is neither XML of AWS nor JSON.
     Malform,
-    /// The first half of the right answer. The SDK takes it for a shorter list and not for a fault.
+    /// The first half of the right answer. The SDK takes it for a shorter list and not for a fault, if it is XML.
     Cut,
     /// The connection is closed without an answer.
     Drop,
@@ -66,6 +67,38 @@ impl Often {
             Self::Chance(chance) => fastrand::f64() < *chance,
         }
     }
+}
+
+/// The calls of an action that a fault strikes. None is any.
+#[derive(Clone, Debug, Default)]
+pub struct Only {
+    pub caller: Option<InstanceId>,
+    pub key: Option<KeyId>,
+}
+
+impl Only {
+    /// The calls by one instance.
+    pub fn by(caller: &str) -> Self {
+        Self { caller: Some(caller.to_owned()), key: None }
+    }
+
+    /// The calls with one key, by whatever name.
+    pub fn with(key: &str) -> Self {
+        Self { caller: None, key: Some(key.to_owned()) }
+    }
+
+    pub fn means(&self, asked: &Asked) -> bool {
+        self.caller.as_ref().is_none_or(|caller| *caller == asked.caller)
+            && self.key.as_ref().is_none_or(|id| asked.key.as_ref().is_some_and(|key| key.id == *id))
+    }
+}
+
+/// What a call asks for, as far as a fault has to know it.
+pub struct Asked {
+    pub action: Action,
+    pub caller: InstanceId,
+    /// None: the call names none, or none that is there.
+    pub key: Option<Key>,
 }
 
 /// What the faults that strike a call do to it together.
@@ -119,8 +152,8 @@ impl Effect {
     }
 }
 
-pub fn instead_of_answer(fault: &Fault, action: Action) -> Result<Answer, Refusal> {
-    let (service, name) = (action.service(), action.name());
+pub fn instead_of_answer(fault: &Fault, asked: &Asked) -> Result<Answer, Refusal> {
+    let (service, name) = (asked.action.service(), asked.action.name());
     let refuse = |status, code: &str, message: &str| Err(service.refusal(status, code, message));
     match (fault, service) {
         (Fault::Throttle, Service::AutoScaling) => refuse(400, "Throttling", "Rate exceeded"),
@@ -133,6 +166,9 @@ pub fn instead_of_answer(fault: &Fault, action: Action) -> Result<Answer, Refusa
             let message = "You are not authorized to perform this operation.";
             refuse(403, "UnauthorizedOperation", message)
         }
+        (Fault::Throttle, Service::Kms) => Err(kms::throttled()),
+        (Fault::Deny, Service::Kms) => Err(kms::denied(asked)),
+        (Fault::Fail, Service::Kms) => refuse(500, "KMSInternalException", "the fake fails as told"),
         (Fault::Contend, Service::AutoScaling) => refuse(500, "ResourceContention", "a pending update, as told"),
         (Fault::Malform, _) => Ok(xml(200, "<html><body>please log in".to_owned())),
         (Fault::Drop, _) => Ok(Answer::HangUp),

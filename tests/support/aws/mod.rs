@@ -1,12 +1,13 @@
-//! The Auto Scaling and EC2 query APIs over HTTP, for exactly the actions that the agent uses.
+//! The query APIs of Auto Scaling and EC2 and the JSON API of KMS over HTTP, for exactly the actions that the agent uses.
 //!
-//! Form bodies come in, XML goes out, in the shapes that aws-sdk-autoscaling 1.140 and aws-sdk-ec2
-//! 1.274 write and parse (their `src/protocol_serde`). Every call is recorded. A call that AWS would
+//! What comes in and goes out has the shapes that aws-sdk-autoscaling 1.140, aws-sdk-ec2 1.274 and aws-sdk-kms 1.129
+//! write and parse (their `src/protocol_serde`). Every call is recorded. A call that AWS would
 //! refuse as wrong is refused here too and recorded as a complaint, so that a test cannot pass by
 //! accident; see [`Aws::complaints`]. Faults are set at run time, by action.
 
 mod actions;
 mod faults;
+mod kms;
 mod lifecycle;
 mod wire;
 
@@ -24,11 +25,12 @@ use crate::support::lock;
 use actions::{
     create_or_update_tags, describe_auto_scaling_groups, describe_auto_scaling_instances, describe_instances,
 };
-use faults::{Effect, instead_of_answer};
+use faults::{Asked, Effect, instead_of_answer};
+use kms::{get_public_key, sign};
 use lifecycle::{complete_lifecycle_action, describe_lifecycle_hooks, record_lifecycle_action_heartbeat};
-use wire::{Form, Refusal, Service, Signature, xml};
+use wire::{Form, Refusal, Service, Signature};
 
-pub use faults::{Fault, Often};
+pub use faults::{Fault, Often, Only};
 pub use wire::access_key_of;
 
 /// The actions that there are.
@@ -42,10 +44,12 @@ pub enum Action {
     CompleteLifecycleAction,
     RecordLifecycleActionHeartbeat,
     DescribeInstances,
+    GetPublicKey,
+    Sign,
 }
 
 impl Action {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::DescribeAutoScalingInstances,
         Self::DescribeAutoScalingGroups,
         Self::CreateOrUpdateTags,
@@ -53,6 +57,8 @@ impl Action {
         Self::CompleteLifecycleAction,
         Self::RecordLifecycleActionHeartbeat,
         Self::DescribeInstances,
+        Self::GetPublicKey,
+        Self::Sign,
     ];
 
     pub fn name(self) -> &'static str {
@@ -64,6 +70,8 @@ impl Action {
             Self::CompleteLifecycleAction => "CompleteLifecycleAction",
             Self::RecordLifecycleActionHeartbeat => "RecordLifecycleActionHeartbeat",
             Self::DescribeInstances => "DescribeInstances",
+            Self::GetPublicKey => "GetPublicKey",
+            Self::Sign => "Sign",
         }
     }
 
@@ -75,6 +83,7 @@ impl Action {
     fn service(self) -> Service {
         match self {
             Self::DescribeInstances => Service::Ec2,
+            Self::GetPublicKey | Self::Sign => Service::Kms,
             Self::DescribeAutoScalingInstances
             | Self::DescribeAutoScalingGroups
             | Self::CreateOrUpdateTags
@@ -93,6 +102,7 @@ pub struct Call {
     pub action: String,
     /// The instance whose role signed the call.
     pub caller: InstanceId,
+    /// As sent; of a message its length, as `MessageLength`.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -113,6 +123,7 @@ struct State {
 
 struct Rule {
     action: Action,
+    only: Only,
     fault: Fault,
     often: Often,
 }
@@ -150,14 +161,19 @@ impl Aws {
         Ok(Self { state, server: Arc::new(server) })
     }
 
-    /// The URL for both `AWS_ENDPOINT_URL_AUTO_SCALING` and `AWS_ENDPOINT_URL_EC2`, without TLS.
+    /// The URL of every service (`AWS_ENDPOINT_URL_EC2` and the like), without TLS.
     pub fn url(&self) -> String {
         format!("http://{}", self.server.address)
     }
 
     /// Makes one action misbehave. Faults add up; of those that replace the answer the first wins.
     pub fn inject(&self, action: Action, fault: Fault, often: Often) {
-        lock(&self.state.rules).push(Rule { action, fault, often });
+        self.inject_only(action, Only::default(), fault, often);
+    }
+
+    /// Makes one action misbehave for one caller, with one key, or both. With [`Fault::Deny`] it is what a role lacks.
+    pub fn inject_only(&self, action: Action, only: Only, fault: Fault, often: Often) {
+        lock(&self.state.rules).push(Rule { action, only, fault, often });
     }
 
     /// Makes every action misbehave.
@@ -235,8 +251,8 @@ impl State {
         lock(&self.calls).push(Call {
             at: Instant::now(),
             action: name.clone(),
-            caller: signature.caller,
-            parameters: form.fields.clone(),
+            caller: signature.caller.clone(),
+            parameters: kms::recorded(form.fields.clone()),
         });
         let action = Action::named(&name)
             .filter(|action| action.service() == signature.service)
@@ -245,23 +261,25 @@ impl State {
         if let Some((_, rendezvous)) = gathered {
             rendezvous.attend().await;
         }
-        let mut effect = Effect::of(self.faults(action));
+        let key = form.fields.get("KeyId").and_then(|name| self.cloud.now().find_key(name).ok().cloned());
+        let asked = Asked { action, caller: signature.caller, key };
+        let mut effect = Effect::of(self.faults(&asked));
         tokio::time::sleep(effect.delay).await;
         if let Some(instead) = effect.instead.take() {
-            return instead_of_answer(&instead, action);
+            return instead_of_answer(&instead, &asked);
         }
         let body = self.perform(action, form, &effect)?;
         let whole = action.service().render_result(action, &body);
         let end = if effect.cut { whole.len() / 2 } else { whole.len() };
-        Ok(xml(200, whole.get(..end).unwrap_or(&whole).to_owned()))
+        Ok(action.service().reply(200, whole.get(..end).unwrap_or(&whole).to_owned()))
     }
 
     /// The faults that strike this one call.
-    fn faults(&self, action: Action) -> Vec<Fault> {
+    fn faults(&self, asked: &Asked) -> Vec<Fault> {
         let mut rules = lock(&self.rules);
         let struck = rules
             .iter_mut()
-            .filter(|rule| rule.action == action)
+            .filter(|rule| rule.action == asked.action && rule.only.means(asked))
             .filter_map(|rule| rule.often.strikes().then(|| rule.fault.clone()))
             .collect();
         rules.retain(|rule| rule.often != Often::Times(0));
@@ -278,6 +296,8 @@ impl State {
             Action::CompleteLifecycleAction => complete_lifecycle_action(&self.cloud, &mut form)?,
             Action::RecordLifecycleActionHeartbeat => record_lifecycle_action_heartbeat(&self.cloud, &mut form)?,
             Action::DescribeInstances => describe_instances(&world, &mut form, effect)?,
+            Action::GetPublicKey => get_public_key(&world, &mut form)?,
+            Action::Sign => sign(&world, &mut form)?,
         };
         form.finish()?;
         Ok(body)

@@ -1,11 +1,11 @@
-//! The wire: signatures and forms come in, pages and errors go out as XML.
+//! The wire: signatures and forms come in, pages and errors go out as XML, or as `kms` has it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
-use super::Action;
 use super::faults::Effect;
+use super::{Action, kms};
 use crate::support::cloud::{InstanceId, REGION};
 use crate::support::http::{Answer, Request};
 
@@ -43,6 +43,7 @@ const TOKEN: &str = "token/+=&<";
 pub enum Service {
     AutoScaling,
     Ec2,
+    Kms,
 }
 
 /// Who signed a call, for which service. The signature itself is not verified.
@@ -65,6 +66,7 @@ impl Signature {
         let service = match service {
             "autoscaling" => Service::AutoScaling,
             "ec2" => Service::Ec2,
+            "kms" => Service::Kms,
             _ => return Err(missing()),
         };
         if region != REGION || request.header("x-amz-security-token").is_none() {
@@ -96,12 +98,13 @@ impl Form {
         if request.method != "POST" {
             return Err(service.mistake("InvalidAction", format!("method {}", request.method)));
         }
-        let fields = url::form_urlencoded::parse(&request.body).into_owned().collect();
-        let mut form = Self { service, fields };
         let version = match service {
             Service::AutoScaling => "2011-01-01",
             Service::Ec2 => "2016-11-15",
+            Service::Kms => return Ok(Self { service, fields: kms::read_fields(request)? }),
         };
+        let fields = url::form_urlencoded::parse(&request.body).into_owned().collect();
+        let mut form = Self { service, fields };
         match form.take("Version") {
             Some(sent) if sent == version => Ok(form),
             sent => Err(service.mistake("NoSuchVersion", format!("version {sent:?}"))),
@@ -187,8 +190,16 @@ impl Service {
                 element("ResponseMetadata", &[text("RequestId", REQUEST_ID)]),
             ],
             Self::Ec2 => [text("requestId", REQUEST_ID), body.to_owned()],
+            Self::Kms => return body.to_owned(),
         };
         element(&format!("{name}Response"), &parts)
+    }
+
+    pub fn reply(self, status: u16, body: String) -> Answer {
+        match self {
+            Self::AutoScaling | Self::Ec2 => xml(status, body),
+            Self::Kms => kms::reply(status, body),
+        }
     }
 }
 
@@ -199,12 +210,13 @@ impl Refusal {
         let body = match self.service {
             Service::AutoScaling => element("ErrorResponse", &[error, text("RequestId", REQUEST_ID)]),
             Service::Ec2 => element("Response", &[element("Errors", &[error]), text("RequestID", REQUEST_ID)]),
+            Service::Kms => kms::render_error(&self.code, &self.message).to_string(),
         };
-        xml(self.status, body)
+        self.service.reply(self.status, body)
     }
 }
 
-const REQUEST_ID: &str = "7a62c49f-347e-4fc4-9331-6e8eEXAMPLE";
+pub const REQUEST_ID: &str = "7a62c49f-347e-4fc4-9331-6e8eEXAMPLE";
 
 pub fn xml(status: u16, body: String) -> Answer {
     Answer::Reply { status, content_type: "text/xml", headers: Vec::new(), body: body.into() }

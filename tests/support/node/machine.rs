@@ -181,6 +181,7 @@ impl Machine {
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), self.imds_url.clone()),
             ("AWS_ENDPOINT_URL_AUTO_SCALING".to_owned(), self.aws_url.clone()),
             ("AWS_ENDPOINT_URL_EC2".to_owned(), self.aws_url.clone()),
+            ("AWS_ENDPOINT_URL_KMS".to_owned(), self.aws_url.clone()),
         ]);
         environment.extend(self.setup.agent_environment.clone());
         environment
