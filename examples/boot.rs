@@ -79,18 +79,29 @@ struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Play {
-    /// Everything that happens to a cluster, on `etcd.service`.
+    /// Everything that happens to a cluster, on `etcd.service`, in the clear.
     Life,
     /// The agent fails.
     Failing,
-    /// What the group does with its instances, on `etcd.service`.
+    /// What the group does with its instances, on `etcd.service`, with certificates by KMS.
     Group,
-    /// Flatcar's `etcd-member.service`, and a consumer.
+    /// Flatcar's `etcd-member.service`, and a consumer, with certificates by KMS.
     Consumer,
-    /// Flatcar's `etcd-member.service`, with TLS on both ports.
+    /// Flatcar's `etcd-member.service`, with certificates that are brought.
     Tls,
     /// Flatcar's `etcd-member.service`, where nodes know each other by their names, which are hard to get.
     Names,
+}
+
+impl Play {
+    /// What its members boot with.
+    fn member_config(self) -> &'static str {
+        match self {
+            Self::Life | Self::Failing | Self::Names => "member-http.ign",
+            Self::Group | Self::Consumer => "member.ign",
+            Self::Tls => "member-tls.ign",
+        }
+    }
 }
 
 const PLANS: [Plan; 12] = [

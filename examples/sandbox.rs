@@ -43,6 +43,10 @@ struct Options {
     #[arg(long, value_name = "NAME", value_enum, default_value = "life")]
     story: Which,
 
+    /// How etcd's ports speak: https by certificates that each node has signed by a key of KMS, or in the clear
+    #[arg(long, value_name = "SCHEME", value_enum, default_value = "https")]
+    scheme: Scheme,
+
     #[command(flatten)]
     rollout: RolloutOptions,
 
@@ -113,6 +117,15 @@ struct Options {
     /// The role may not call this action (repeatable)
     #[arg(long, value_name = "ACTION", value_parser = parse_action, help_heading = "Faults")]
     deny: Vec<Action>,
+}
+
+/// How etcd's ports speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Scheme {
+    #[default]
+    Https,
+    Http,
 }
 
 /// The stories that there are.
@@ -187,7 +200,7 @@ async fn benchmark(options: &Options, programs: &Programs, version: String, runs
     for run in 1..=runs {
         println!("\n--- run {run} of {runs}");
         let mut story = Story::begin(options, programs, version.clone())?;
-        if let Err(why) = story.form_and_replace().await {
+        if let Err(why) = story.compare().await {
             return Err(format!("run {run}: {}", story.explain(&why)));
         }
         reports.push(story.report.clone());

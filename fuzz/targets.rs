@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
 use etcd_bootstrap::cli;
 use etcd_bootstrap::cloud::{Texts, parse_identity};
@@ -20,8 +21,10 @@ use etcd_bootstrap::etcd::data::read_own_data;
 use etcd_bootstrap::etcd::environment;
 use etcd_bootstrap::etcd::peer::{Version, parse, parse_members};
 use etcd_bootstrap::files::saved::{Format, Record};
+use etcd_bootstrap::issue::Authorities;
 use etcd_bootstrap::model::{Action, Identity, Member, MemberUrl, OwnData, Statement};
 use etcd_bootstrap::report::report;
+use etcd_bootstrap::tls::{self, Usage};
 
 /// The first segment of etcd's write-ahead log. What is there is never taken for nothing.
 pub fn wal(data: &[u8]) {
@@ -103,6 +106,31 @@ pub fn observation(data: &[u8]) {
     let Ok(saved) = serde_json::to_vec(&Record { format: Format, policy, observation }) else { return };
     let again: Record = serde_json::from_slice(&saved).expect("it was written so");
     assert_eq!(decide(&again.observation, &again.policy), decision);
+}
+
+/// The record of the authorities: each of them makes a certificate, or says why not.
+pub fn authorities(data: &[u8]) {
+    let Ok(known) = serde_json::from_slice::<Authorities>(data) else { return };
+    for authority in known.members.iter().chain(&known.clients) {
+        assert_eq!(authority.anchor().ok(), authority.anchor().ok(), "it is a function of the key");
+    }
+    let saved = serde_json::to_vec(&known).expect("authorities are plain data");
+    assert_eq!(serde_json::from_slice::<Authorities>(&saved).expect("it was written so"), known);
+}
+
+/// A key with what a signer has answered, as it is checked before it becomes the node's; the authorities before it, after
+/// an empty line it.
+pub fn answer(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (authorities, node) = text.split_once("\n\n").unwrap_or_default();
+    // In the seeds' lives.
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let as_a_client = tls::check(node, authorities, Usage::Client, at);
+    for host in ["127.0.0.1", "localhost"] {
+        let as_both = tls::check(node, authorities, Usage::Both(host), at);
+        assert!(as_both.is_err() || as_a_client.is_ok(), "who may do both may do one");
+        assert!(as_both.is_err() || tls::of_texts(authorities, node, false).is_ok(), "what is good can be shown");
+    }
 }
 
 /// What can be rendered is read as the same variables, one a line.

@@ -35,8 +35,76 @@ pub struct Config {
     pub peer_tls: tls::Files,
     /// The files of the client port.
     pub client_tls: tls::Files,
+    /// How this node comes by the certificate of both; None: it is brought.
+    pub issuing: Option<Issuing>,
     /// How the commands that only look print.
     pub output: Output,
+}
+
+/// How a node comes by its certificate.
+#[derive(Debug, Clone)]
+pub struct Issuing {
+    /// The keys of KMS that make the members' authorities: the first signs, all are trusted.
+    pub members: Vec<String>,
+    /// The same for clients.
+    pub clients: Vec<String>,
+    /// Who signs instead of KMS, a program and its arguments; None: KMS.
+    pub program: Option<Vec<String>>,
+    /// Where the files are.
+    pub directory: PathBuf,
+    /// How long a certificate is valid.
+    pub life: Duration,
+    /// Names and addresses besides the node's own.
+    pub names: Vec<String>,
+    /// Further authorities of the client port, in a file.
+    pub trusted: Option<PathBuf>,
+    /// Further authorities of the peer port.
+    pub peer_trusted: Option<PathBuf>,
+}
+
+impl Issuing {
+    /// The key and the certificate of this node, in one file: it is replaced at once.
+    pub fn node(&self) -> PathBuf {
+        self.directory.join("node.pem")
+    }
+
+    /// The authorities of the peer port.
+    pub fn members_pem(&self) -> PathBuf {
+        self.directory.join("members.pem")
+    }
+
+    /// The authorities of those who answer on the client port: the members', but not the clients'.
+    pub fn servers_pem(&self) -> PathBuf {
+        self.directory.join("servers.pem")
+    }
+
+    /// The authorities of those who ask on the client port.
+    pub fn clients_pem(&self) -> PathBuf {
+        self.directory.join("clients.pem")
+    }
+
+    /// What the peer port uses.
+    pub fn peer_files(&self) -> tls::Files {
+        let ours = !self.members.is_empty();
+        tls::Files {
+            ca: if ours { Some(self.members_pem()) } else { self.peer_trusted.clone() },
+            callers: None,
+            identity: Some((self.node(), self.node())),
+            direct: ours && self.peer_trusted.is_none(),
+        }
+    }
+
+    /// What the client port uses.
+    pub fn client_files(&self) -> tls::Files {
+        let ours = !self.members.is_empty();
+        let known = ours || !self.clients.is_empty();
+        tls::Files {
+            ca: if ours { Some(self.servers_pem()) } else { self.trusted.clone() },
+            callers: known.then(|| self.clients_pem()),
+            identity: Some((self.node(), self.node())),
+            direct: ours && self.trusted.is_none(),
+        }
+    }
 }
 
 /// What a member's file holds.

@@ -12,6 +12,7 @@ pub mod log;
 pub mod model;
 pub mod names;
 
+pub mod certificate;
 pub mod decide;
 pub mod files;
 pub mod tls;
@@ -25,6 +26,7 @@ pub mod founders;
 pub mod apply;
 pub mod observe;
 
+pub mod issue;
 pub mod report;
 pub mod setup;
 

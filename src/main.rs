@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use etcd_bootstrap::cli::{Cli, Command};
+use etcd_bootstrap::config::Config;
 use etcd_bootstrap::exit::Exit;
 use etcd_bootstrap::setup::Setup;
 use etcd_bootstrap::{cli, commands, log};
@@ -29,37 +30,39 @@ fn main() -> ExitCode {
 
 async fn carry_out(Cli { command, options }: Cli) -> Exit {
     let (dry_run, config) = (options.dry_run, options.config());
-    let command = command.unwrap_or(Command::Run);
-    if let Command::Explain { file } = &command {
-        return commands::explain(file, config.output);
-    }
-    let setup = match Setup::new(config) {
-        Ok(setup) => setup,
-        Err(why) => {
-            tracing::error!("{why}");
-            return Exit::NeedsOperator;
-        }
-    };
-    match command {
-        Command::Status => commands::status(&setup).await,
-        Command::Ready if dry_run => {
-            tracing::info!("a dry run makes nothing ready");
+    match command.unwrap_or(Command::Run) {
+        Command::Explain { file } => commands::explain(&file, config.output),
+        Command::Certificate { authority: true, .. } => commands::authority(&config).await,
+        command @ (Command::Ready | Command::Watch | Command::Certificate { .. }) if dry_run => {
+            let name = format!("{command:?}").to_lowercase();
+            tracing::info!("a dry run of {} does nothing: see status", name.split(' ').next().unwrap_or_default());
             Exit::Done
         }
-        Command::Ready => commands::ready(&setup).await,
-        Command::Watch if dry_run => {
-            tracing::info!("a dry run watches nothing: see status, and leave --dry-run");
-            Exit::Done
-        }
-        Command::Watch => commands::watch(setup).await,
-        Command::Leave if dry_run => commands::dry_run(&setup, commands::LEAVE).await,
-        Command::Leave => commands::leave(&setup).await,
-        Command::Run | Command::Explain { .. } if dry_run => commands::dry_run(&setup, commands::RUN).await,
-        Command::Run | Command::Explain { .. } => {
+        Command::Certificate { force, .. } => commands::certificate(&config, force).await,
+        Command::Watch => commands::watch(config).await,
+        Command::Status => with_setup(config, commands::status).await,
+        Command::Ready => with_setup(config, commands::ready).await,
+        Command::Leave if dry_run => with_setup(config, async |s| commands::dry_run(s, commands::LEAVE).await).await,
+        Command::Leave => with_setup(config, commands::leave).await,
+        Command::Run if dry_run => with_setup(config, async |s| commands::dry_run(s, commands::RUN).await).await,
+        Command::Run => {
             if let Some(why) = options.too_short_a_deadline() {
                 tracing::warn!("{why}, proceeding anyway");
             }
-            commands::run(&setup).await
+            match commands::before_run(&config).await {
+                Ok(()) => with_setup(config, commands::run).await,
+                Err(exit) => exit,
+            }
+        }
+    }
+}
+
+async fn with_setup(config: Config, command: impl AsyncFnOnce(&Setup) -> Exit) -> Exit {
+    match Setup::new(config) {
+        Ok(setup) => command(&setup).await,
+        Err(why) => {
+            tracing::error!("{why}");
+            Exit::NeedsOperator
         }
     }
 }

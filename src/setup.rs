@@ -8,9 +8,9 @@ use crate::config::Config;
 use crate::errors::chain;
 use crate::etcd::data;
 use crate::files::saved;
-use crate::model::{OwnData, Role};
+use crate::model::{OwnData, Role, Scheme};
 use crate::observe::{Observer, OwnPorts, Ports, Sources};
-use crate::tls::Certificates;
+use crate::tls::{Certificates, Tls};
 
 /// A configuration whose certificates are read.
 pub struct Setup {
@@ -45,6 +45,11 @@ impl Setup {
         Arc::new(Ports::new(self.config.policy.clone(), peer.as_deref(), client.clone()))
     }
 
+    /// What the own peer port speaks; None in the clear.
+    pub fn peer_tls(&self) -> Option<Arc<Tls>> {
+        self.certificates.peer.clone().filter(|_| self.config.policy.peer_scheme == Scheme::Https)
+    }
+
     /// Where this run looks.
     pub fn observer(&self, ports: Arc<Ports>, own_ports: OwnPorts) -> Observer {
         let config = &self.config;
@@ -69,7 +74,7 @@ impl Setup {
 }
 
 /// Whether this node is a member with data of its own.
-fn has_data(config: &Config) -> bool {
+pub fn has_data(config: &Config) -> bool {
     let own = || data::read_own_data(&config.data_dir, config.wal_dir.as_deref());
     config.policy.role == Role::Member && matches!(own(), OwnData::Log { .. })
 }

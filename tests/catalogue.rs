@@ -57,14 +57,22 @@ fn every_entry_of_the_failure_catalogue_has_a_test_or_says_why_not_yet() {
 
 #[test]
 fn every_trap_of_a_life_cycle_has_a_test() {
-    let architecture = read("ARCHITECTURE.md");
-    let rows = architecture.lines().filter_map(|line| line.strip_prefix("| T")?.split_once(" | "));
-    let rows: Vec<_> = rows.filter(|(number, _)| number.parse::<u8>().is_ok()).collect();
-    assert_eq!(rows.len(), 28, "{rows:?}");
     // Only a machine has a watchdog.
-    let elsewhere = |title: &str| title.contains("`make boot-test`");
-    let tests = tests();
-    let bears = |number: &str| tests.iter().any(|name| name.contains(&format!("t{number}_")));
+    traps_have_tests('T', 28, |title| title.contains("`make boot-test`"));
+}
+
+#[test]
+fn every_trap_of_certificates_has_a_test() {
+    traps_have_tests('C', 27, |_| false);
+}
+
+fn traps_have_tests(letter: char, count: usize, elsewhere: impl Fn(&str) -> bool) {
+    let architecture = read("ARCHITECTURE.md");
+    let rows = architecture.lines().filter_map(|line| line.strip_prefix(&format!("| {letter}"))?.split_once(" | "));
+    let rows: Vec<_> = rows.filter(|(number, _)| number.parse::<u8>().is_ok()).collect();
+    assert_eq!(rows.len(), count, "{rows:?}");
+    let (tests, letter) = (tests(), letter.to_ascii_lowercase());
+    let bears = |number: &str| tests.iter().any(|name| name.contains(&format!("{letter}{number}_")));
     let missing: Vec<_> = rows.iter().filter(|(number, title)| !bears(number) && !elsewhere(title)).collect();
     assert!(missing.is_empty(), "no test bears the number of {missing:?}");
 }

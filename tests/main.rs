@@ -2,6 +2,8 @@
 
 // The command line and bad input, with the real binary.
 mod cli;
+// Certificates that nodes have issued.
+mod certificates;
 // Situations and decisions, as a table.
 mod decide;
 // Every state that groups of agents can reach.

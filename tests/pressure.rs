@@ -169,7 +169,8 @@ async fn b17_f106_one_host_cannot_hold_the_founders_port() {
     let rig = rig();
     let addresses = [rig.fresh_address(), rig.fresh_address()];
     let files = Authority::new().write(rig.directory.path(), &[&addresses[1].to_string()]).unwrap();
-    let tls = tls::load(&tls::Files { ca: Some(files.ca), identity: Some((files.cert, files.key)) }).unwrap();
+    let files = tls::Files { ca: Some(files.ca), identity: Some((files.cert, files.key)), ..tls::Files::default() };
+    let tls = tls::load(&files).unwrap();
     let ports = [(Scheme::Http, None), (Scheme::Https, Some(Arc::new(tls)))];
     for ((scheme, tls), address) in ports.into_iter().zip(addresses) {
         let address = SocketAddr::new(address.into(), 2380);

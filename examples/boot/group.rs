@@ -141,7 +141,7 @@ impl Story<'_> {
         self.acted = Some(acted + gone_by);
         self.lab.cloud.change(|world| world.advance(gone_by));
         let world = self.lab.cloud.now();
-        let config = self.lab.config("member.ign")?;
+        let config = self.lab.config(self.plan.play.member_config())?;
         for instance in world.instances.iter().filter(|one| one.place.is_some() && one.state == Ec2State::Running) {
             let address = instance.address.filter(|_| self.machines.iter().all(|m| m.instance != instance.id));
             if let Some(address) = address {

@@ -20,7 +20,7 @@ use crate::support::cloud::{Cloud, InstanceId};
 use crate::support::etcd::Judge;
 use crate::support::http::{self, Answer};
 use crate::support::imds;
-use crate::support::tls::{Authority, TlsFiles};
+use crate::support::tls::{self, Authority, TlsFiles};
 
 /// What the nodes boot: an image, and what `make dist` has made.
 pub struct Image {
@@ -72,6 +72,8 @@ pub struct Lab {
     authority: String,
     /// What Ignition puts on each node for TLS of etcd.
     files: Vec<Value>,
+    /// Whether etcd speaks TLS.
+    tls: bool,
     next_machine: AtomicU8,
     _files: http::Server,
 }
@@ -111,6 +113,7 @@ impl Lab {
             // The stand-in for docker starts the node's own etcd, whatever the tag.
             options: vec!["ETCD_BOOTSTRAP_ETCD_VERSION=auto".to_owned()],
             files: Vec::new(),
+            tls: false,
             next_machine: AtomicU8::new(0),
         })
     }
@@ -156,7 +159,7 @@ impl Lab {
             layers.push(self.image.layers.join("flatcar"));
         }
         // It asks etcd in the clear.
-        if group == GROUP && self.files.is_empty() {
+        if group == GROUP && !self.tls {
             layers.push(self.image.layers.join("node"));
         }
         Machine::assemble(&self.image, &layers, &self.ground, (instance, address), imds).await
@@ -231,8 +234,20 @@ impl Lab {
                 "contents": { "source": data_url(&std::fs::read_to_string(path)?) },
             }));
         }
-        self.judge = files.judge()?;
+        (self.judge, self.tls) = (files.judge()?, true);
         Ok(())
+    }
+
+    /// Makes the keys of KMS that `member.ign` and `consumer.ign` name. The judge has a certificate of a member.
+    pub fn certify(&mut self) {
+        let keys = tls::KEYS.map(|alias| self.cloud.change(|world| world.create_key(alias)));
+        let key = self.cloud.now().keys[&keys[0]].clone();
+        (self.judge, self.tls) = (tls::judge_of(&[&key], OWN), true);
+    }
+
+    /// How etcd is spoken to.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
     }
 
     /// The same for hosts whose unit is called `etcd.service`, as the README says: with the drop-ins for that unit.

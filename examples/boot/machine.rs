@@ -38,6 +38,8 @@ impl Flavour {
 pub const AGENT: &str = "etcd-bootstrap.service";
 pub const READY: &str = "etcd-bootstrap-ready.service";
 pub const WATCH: &str = "etcd-bootstrap-watch.service";
+pub const CERTIFICATE: &str = "etcd-bootstrap-certificate.service";
+pub const CERTIFICATE_TIMER: &str = "etcd-bootstrap-certificate.timer";
 
 /// Runs systemd-nspawn in the cgroup of its first argument. With --keep-unit a reboot inside ends it with 133: it is
 /// started again.

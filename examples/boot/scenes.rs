@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{CONSUMER_PERIOD, PATIENCE, SLOW, Story};
 use crate::client;
 use crate::lab::{BINARY, GROUP, TAMPERED};
-use crate::machine::{AGENT, Machine, READY, WATCH};
+use crate::machine::{AGENT, CERTIFICATE, CERTIFICATE_TIMER, Machine, READY, WATCH};
 use crate::names::Trouble;
 use crate::support::aws::{Fault, Often};
 use crate::support::cloud::Instance;
@@ -27,12 +27,14 @@ impl Story<'_> {
     /// What systemd's own checks of this version say of the units on the first machine.
     pub(super) async fn check_units(&mut self) -> Result<Option<Duration>, String> {
         let node = &self.machines[0];
-        let verify = ["systemd-analyze", "verify", "--man=no", AGENT, READY, WATCH, node.etcd_unit];
+        let ours = [AGENT, READY, WATCH, CERTIFICATE];
+        let verify = ["systemd-analyze", "verify", "--man=no", CERTIFICATE_TIMER, node.etcd_unit];
+        let verify = [&verify[..], &ours].concat();
         let said = node.inside(&verify).await?;
         if !said.is_empty() {
             return Err(format!("systemd-analyze verify: {said}"));
         }
-        for unit in [AGENT, READY, WATCH] {
+        for unit in ours {
             let path = format!("/etc/systemd/system/{unit}");
             let said = node.inside(&["systemd-analyze", "security", "--offline=yes", "--no-pager", &path]).await?;
             let exposure = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or(&said);
@@ -43,6 +45,36 @@ impl Story<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The certificate is looked after beside etcd, in its own sandbox, and etcd does not notice a new one.
+    pub(super) async fn renew(&mut self) -> Result<Option<Duration>, String> {
+        let node = &self.machines[0];
+        if node.inside(&["systemctl", "is-active", CERTIFICATE_TIMER]).await? != "active" {
+            return Err(format!("{CERTIFICATE_TIMER} is not active"));
+        }
+        let before = node.property(node.etcd_unit, "MainPID").await?;
+        let serial = async || node.inside(&["sha256sum", "/etc/ssl/certs/etcd/node.pem"]).await;
+        let old = serial().await?;
+        node.inside(&["systemctl", "start", CERTIFICATE]).await?;
+        if serial().await? != old {
+            return Err("a certificate of a minute ago was replaced".to_owned());
+        }
+        let renew = [
+            "sed",
+            "-i",
+            "s,certificate$,certificate --force,",
+            "/etc/systemd/system/etcd-bootstrap-certificate.service",
+        ];
+        node.inside(&renew).await?;
+        node.inside(&["systemctl", "daemon-reload"]).await?;
+        node.inside(&["systemctl", "start", CERTIFICATE]).await?;
+        if serial().await? == old {
+            return Err("there is no new certificate".to_owned());
+        }
+        self.whole().await?;
+        let after = node.property(node.etcd_unit, "MainPID").await?;
+        if after == before { Ok(None) } else { Err(format!("etcd was {before} and is {after}")) }
     }
 
     pub(super) async fn crash(&mut self) -> Result<Duration, String> {
@@ -175,7 +207,7 @@ impl Story<'_> {
         let witness = self.machines[0].address;
         let added = async || {
             let list = self.lab.judge.members(witness).await.ok_or("the witness tells no members")?;
-            let url = format!("http://{}:2380", joining.address);
+            let url = format!("{}://{}:2380", self.lab.scheme(), joining.address);
             if list.members.iter().any(|member| member.peer_urls.contains(&url)) {
                 Ok(())
             } else {
@@ -191,7 +223,7 @@ impl Story<'_> {
     }
 
     pub(super) async fn wrong_checksum(&mut self) -> Result<Option<Duration>, String> {
-        let config = self.lab.config("member.ign")?.replace(BINARY, TAMPERED);
+        let config = self.lab.config(self.plan.play.member_config())?.replace(BINARY, TAMPERED);
         let address = self.lab.fresh_address();
         let machine = self.lab.launch(GROUP, address, &config).await?;
         let told = match machine.first_boot().await {
@@ -278,8 +310,9 @@ impl Story<'_> {
             self.replace(1, fresh).await?;
         }
         let began = Instant::now();
+        let scheme = self.lab.scheme();
         let endpoints =
-            self.addresses().iter().map(|address| format!("http://{address}:2379")).collect::<BTreeSet<_>>();
+            self.addresses().iter().map(|address| format!("{scheme}://{address}:2379")).collect::<BTreeSet<_>>();
         let follows = async || {
             let file = consumer.inside(&["cat", "/run/etcd-bootstrap/consumer.env"]).await?;
             let line = file.lines().find_map(|line| line.strip_prefix("ETCD_ENDPOINTS=")).unwrap_or_default();

@@ -1,7 +1,6 @@
 //! What holds after every scene.
 
 use super::{KEY, PATIENCE, Story};
-use crate::Play;
 use crate::machine::{AGENT, Machine, READY};
 use crate::support::etcd::{Member, until};
 
@@ -46,7 +45,7 @@ impl Story<'_> {
             }
         };
         until(PATIENCE, settled).await?;
-        if self.plan.play != Play::Tls {
+        if self.lab.scheme() == "http" {
             until(PATIENCE, async || self.dependents_saw_a_voter(machine).await).await?;
         }
         let agent_ended = machine.property(AGENT, "ExecMainExitTimestampMonotonic").await?;

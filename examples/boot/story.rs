@@ -105,7 +105,9 @@ impl Story<'_> {
     }
 
     async fn group(&mut self) -> Result<(), String> {
-        self.scene("3 nodes form a cluster, watched", async |s| s.form(3).await).await?;
+        self.lab.certify();
+        self.scene("3 nodes form a cluster with certificates by KMS, watched", async |s| s.form(3).await).await?;
+        self.scene("the certificate is renewed beside etcd", async |s| s.renew().await).await?;
         self.scene("shut down and powered on: no member changes", async |s| s.shut_down_and_back().await).await?;
         self.scene("an instance refresh of 3, launch first", async |s| s.refresh().await).await?;
         self.scene("hung in Terminating:Wait, replaced", async |s| s.replace_a_hung_one().await).await?;
@@ -114,6 +116,7 @@ impl Story<'_> {
     }
 
     async fn consumer(&mut self) -> Result<(), String> {
+        self.lab.certify();
         self.scene("3 Flatcar nodes form a cluster at first boot", async |s| s.form(3).await).await?;
         self.scene("units on Flatcar: verify is silent, exposure 2.0 at most", async |s| s.check_units().await).await?;
         self.scene("grpc-proxy through a complete rotation", async |s| s.rotate_under_a_consumer().await).await
@@ -208,7 +211,7 @@ impl Story<'_> {
 
     /// Launches machines at these addresses and boots them at the same time: Ignition, then systemd.
     async fn boot_fresh(&mut self, addresses: Vec<Ipv4Addr>) -> Result<(), String> {
-        let config = self.lab.config(if self.plan.play == Play::Tls { "member-tls.ign" } else { "member.ign" })?;
+        let config = self.lab.config(self.plan.play.member_config())?;
         let mut booting = JoinSet::new();
         for address in addresses {
             let machine = Arc::new(self.lab.launch(GROUP, address, &config).await?);

@@ -6,17 +6,22 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::Scheme;
+
 /// The numbers of one run. A time is None when its scene was not played.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     pub etcd_version: String,
     pub nodes: usize,
+    pub scheme: Scheme,
     /// From the first boot until every node is healthy.
     pub formed_seconds: Option<f64>,
     /// The same from the last boot, for boots one after another.
     pub formed_after_last_boot_seconds: Option<f64>,
     /// As many etcds with an environment written by hand, all started at once.
     pub floor_formed_seconds: Option<f64>,
+    /// As many nodes, formed in the clear; None where that was not asked for.
+    pub formed_over_http_seconds: Option<f64>,
     /// Whether etcd's own pause of (N-1) s was in the floor, or in ours.
     pub floor_paused: bool,
     pub formed_paused: bool,
@@ -44,6 +49,7 @@ impl fmt::Display for Report {
         let pause = |paused| if paused { ", with etcd's own pause" } else { "" };
         let rows = [
             ("etcd", self.etcd_version.clone()),
+            ("scheme", format!("{:?}", self.scheme).to_lowercase()),
             ("formed", seconds(self.formed_seconds) + pause(self.formed_paused)),
             ("floor (by hand)", seconds(self.floor_formed_seconds) + pause(self.floor_paused)),
             ("replacement votes", seconds(self.replacement_votes_seconds)),
@@ -82,9 +88,10 @@ pub struct Benchmark {
 impl Benchmark {
     pub fn of(runs: Vec<Report>) -> Self {
         type Column = (&'static str, fn(&Report) -> Option<f64>);
-        let columns: [Column; 5] = [
+        let columns: [Column; 6] = [
             ("formed_seconds", |run| run.formed_seconds),
             ("formed_after_last_boot_seconds", |run| run.formed_after_last_boot_seconds),
+            ("formed_over_http_seconds", |run| run.formed_over_http_seconds),
             ("floor_formed_seconds", |run| run.floor_formed_seconds),
             ("replacement_votes_seconds", |run| run.replacement_votes_seconds),
             ("replaced_seconds", |run| run.replaced_seconds),

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::Options;
 use crate::crowd::{Clients, Watcher};
 use crate::report::rounded;
 use crate::stage::Stage;
@@ -18,6 +17,7 @@ use crate::support::etcd::version_of;
 use crate::support::living::Living;
 use crate::support::node::Programs;
 use crate::support::rig::{Rig, addresses};
+use crate::{Options, Scheme};
 
 const GROUP: &str = "etcd-sandbox";
 
@@ -85,6 +85,9 @@ pub async fn play(options: &Options, programs: &Programs, version: String) -> Re
     let (stage, ear) = Stage::new(false);
     (rig.setup.reports, rig.setup.watches) = (Some(ear), true);
     rig.setup.agent_arguments.clone_from(&options.agent_option);
+    if options.scheme == Scheme::Https {
+        rig.certify();
+    }
     let size = options.nodes as usize;
     let mut group = Living::begin(&rig, GROUP, (options.nodes, 3 * size), hooks());
     stage.scene(&format!("{size} instances boot, form a cluster, and are in service once it is sound"));

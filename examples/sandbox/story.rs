@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::Options;
 use crate::report::{Report, rounded};
 use crate::stage::Stage;
 use crate::support::aws::{Action, Fault, Often};
@@ -11,6 +10,7 @@ use crate::support::cloud::InstanceId;
 use crate::support::etcd;
 use crate::support::node::{Event, Node, Programs};
 use crate::support::rig::{Rig, addresses, environment_by_hand};
+use crate::{Options, Scheme};
 
 /// The group's name in the story.
 const GROUP: &str = "etcd-sandbox";
@@ -40,7 +40,7 @@ impl<'a> Story<'a> {
         Ok(Self {
             options,
             stage,
-            report: Report { etcd_version, nodes: options.nodes as usize, ..Report::default() },
+            report: Report { etcd_version, nodes: options.nodes as usize, scheme: options.scheme, ..Report::default() },
             data: (0..100).map(|number| (format!("story/{number:03}"), format!("{:x}", fastrand::u64(..)))).collect(),
             nodes: Vec::new(),
             late: BTreeSet::new(),
@@ -57,8 +57,19 @@ impl<'a> Story<'a> {
         self.end()
     }
 
-    pub async fn form_and_replace(&mut self) -> Result<(), String> {
+    /// For the benchmark: what https costs, in the same run.
+    pub async fn compare(&mut self) -> Result<(), String> {
+        if self.options.scheme == Scheme::Https {
+            self.form_over_http().await?;
+        }
+        self.form_and_replace().await
+    }
+
+    async fn form_and_replace(&mut self) -> Result<(), String> {
         self.measure_the_floor().await?;
+        if self.options.scheme == Scheme::Https {
+            self.rig.certify();
+        }
         self.form().await?;
         self.write_data().await?;
         self.replace_one().await?;
@@ -80,6 +91,20 @@ impl<'a> Story<'a> {
         self.report.floor_paused = any_paused(&founders);
         for founder in &founders {
             self.rig.terminate(founder).await;
+        }
+        Ok(())
+    }
+
+    async fn form_over_http(&mut self) -> Result<(), String> {
+        self.stage.scene("As many instances form a cluster in the clear");
+        let nodes = self.launch("in-the-clear", self.report.nodes)?;
+        let began = Instant::now();
+        nodes.iter().for_each(Node::boot);
+        let formed = self.rig.judge.all_healthy(&addresses(&nodes), self.options.patience).await?;
+        self.stage.done("formed", formed - began);
+        self.report.formed_over_http_seconds = Some(rounded(formed - began));
+        for node in &nodes {
+            self.rig.terminate(node).await;
         }
         Ok(())
     }
@@ -243,7 +268,7 @@ impl<'a> Story<'a> {
         let environment = consumer.environment()?.ok_or("the consumer has no file")?;
         let endpoints = environment.get("ETCDCTL_ENDPOINTS").ok_or("the consumer's file has no ETCDCTL_ENDPOINTS")?;
         let endpoints: BTreeSet<_> = endpoints.split(',').map(str::to_owned).collect();
-        let expected = addresses(&self.nodes).iter().map(|address| format!("http://{address}:2379")).collect();
+        let expected = self.client_urls().into_iter().collect();
         self.stage.say(&format!(
             "the consumer has {} endpoints after {:.3} s",
             endpoints.len(),
@@ -270,6 +295,11 @@ impl<'a> Story<'a> {
 
     async fn client(&self) -> Result<etcd_client::Client, String> {
         self.rig.judge.client(&addresses(&self.nodes)).await.map_err(|error| format!("connect to etcd: {error}"))
+    }
+
+    fn client_urls(&self) -> Vec<String> {
+        let (scheme, _) = self.rig.setup.schemes;
+        addresses(&self.nodes).iter().map(|address| format!("{scheme}://{address}:2379")).collect()
     }
 
     async fn settle(&self) {
@@ -329,9 +359,16 @@ impl<'a> Story<'a> {
     }
 
     pub async fn keep(&self) {
-        let endpoints: Vec<_> = addresses(&self.nodes).iter().map(|address| format!("http://{address}:2379")).collect();
+        let files = self.nodes[0].certificates();
+        let shown = match self.options.scheme {
+            Scheme::Http => String::new(),
+            Scheme::Https => {
+                let file = |name: &str| files.join(name).display().to_string();
+                format!(" --cacert={} --cert={node} --key={node}", file("servers.pem"), node = file("node.pem"))
+            }
+        };
         println!("\nEverything is still running. To look at it:\n");
-        println!("  etcdctl --endpoints={} endpoint status", endpoints.join(","));
+        println!("  etcdctl --endpoints={}{shown} endpoint status", self.client_urls().join(","));
         println!("  {}", self.nodes[0].agent_command_line("status"));
         println!("  {} --dry-run", self.nodes[0].agent_command_line("run"));
         println!("  environment files, logs and data: {}\n", self.rig.directory.path().display());

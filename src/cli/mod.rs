@@ -53,6 +53,15 @@ pub enum Command {
     Watch,
     /// Take this node's member out of its cluster, without costing the quorum
     Leave,
+    /// Issue this node's certificate where it is due, beside an etcd that runs
+    Certificate {
+        /// Issue a new one in any case, and try it on nobody
+        #[arg(long)]
+        force: bool,
+        /// Print the certificates of the authorities instead: no secret, and the same for as long as the keys live
+        #[arg(long, conflicts_with = "force")]
+        authority: bool,
+    },
 }
 
 /// What every variable of an option begins with.
@@ -74,6 +83,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     let cli = Cli::from_arg_matches(&matches)?;
     if cli.options.proxy_mode && cli.options.scaling_group_name.is_none() {
         let missing = "--proxy-mode needs --scaling-group-name: a consumer is in no member's group";
+        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
+    }
+    if let Some(missing) = cli.options.certificates.missing(cli.options.proxy_mode, &cli.options.tls) {
         return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
     }
     if let (true, Some(command @ (Command::Ready | Command::Watch | Command::Leave))) =

@@ -35,7 +35,7 @@ impl Instances {
     ///
     /// # Errors
     /// When any page fails; a part is never returned as the whole.
-    async fn fetch(&self, ids: &BTreeSet<InstanceId>) -> Result<Ec2, CallError> {
+    pub async fn fetch(&self, ids: &BTreeSet<InstanceId>) -> Result<Ec2, CallError> {
         let values = ids.iter().map(|id| id.as_str().to_owned()).collect();
         let found = self.describe("instance-id", values, &format!("{} instances", ids.len())).await?;
         Ok(Ec2 { asked: ids.clone(), found })

@@ -6,6 +6,7 @@ mod autoscaling;
 mod aws;
 mod ec2;
 mod imds;
+mod kms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,6 +17,8 @@ use self::autoscaling::AutoScaling;
 pub use self::aws::CallError;
 use self::ec2::Instances;
 pub use self::imds::{Texts, parse_identity};
+use self::kms::Kms;
+use crate::certificate::Authority;
 use crate::clock::now;
 use crate::model::{Blind, BlindKind, Ec2, Group, Hook, Identity, InstanceId, LifecycleState, Notices, Seen};
 
@@ -42,11 +45,12 @@ pub struct Cloud {
     last: Option<(Seen<Group>, Seen<Ec2>)>,
 }
 
-/// Both services of one region.
+/// The services of one region.
 #[derive(Clone)]
 struct Services {
     autoscaling: AutoScaling,
     instances: Instances,
+    kms: Kms,
 }
 
 impl Cloud {
@@ -121,6 +125,45 @@ impl Cloud {
         Ok(self.services().await?.autoscaling.keep_waiting(group, hook, instance).await?)
     }
 
+    /// The authorities that these keys of KMS make, in their order; all are asked for at the same time.
+    ///
+    /// # Errors
+    /// Why one of them is not to be had: `Absent` and `Denied` do not get better by themselves.
+    pub async fn fetch_authorities(&mut self, names: &[String]) -> Result<Vec<Authority>, Blind> {
+        let kms = self.services().await?.kms.clone();
+        let asked: Vec<_> = names
+            .iter()
+            .cloned()
+            .map(|name| {
+                let kms = kms.clone();
+                tokio::spawn(async move { kms.fetch_authority(&name).await })
+            })
+            .collect();
+        let mut authorities = Vec::new();
+        for answer in asked {
+            authorities.push(answer.await.expect("it does not panic")?);
+        }
+        Ok(authorities)
+    }
+
+    /// Has an authority sign.
+    ///
+    /// # Errors
+    /// As [`Cloud::fetch_authorities`].
+    pub async fn sign(&mut self, authority: &Authority, message: Vec<u8>) -> Result<Vec<u8>, Blind> {
+        Ok(self.services().await?.kms.sign(authority, message).await?)
+    }
+
+    /// The private DNS name that EC2 has for this instance; None where it has none, or does not know it yet.
+    ///
+    /// # Errors
+    /// Why EC2 could not be asked.
+    pub async fn fetch_dns_name(&mut self) -> Result<Option<String>, Blind> {
+        let me = self.identity().await?.instance;
+        let ec2 = self.services().await?.instances.fetch(&BTreeSet::from([me.clone()])).await?;
+        Ok(ec2.found.get(&me).and_then(|instance| instance.addresses.dns_name.clone()))
+    }
+
     /// The group as Auto Scaling has it now.
     ///
     /// # Errors
@@ -168,7 +211,7 @@ impl Cloud {
             (Ok(name), Ok(services)) => (name, services.clone()),
             (Err(why), _) | (_, Err(why)) => return blind(why),
         };
-        let Services { autoscaling, instances } = services;
+        let Services { autoscaling, instances, .. } = services;
         let (group, tagged) = tokio::join!(autoscaling.fetch_group(&name, now()), instances.fetch_of_group(&name));
         let group = match group {
             Ok(group) => group,
@@ -196,8 +239,11 @@ impl Cloud {
         let me = self.identity().await?;
         if self.services.is_none() {
             let config = aws::config(self.http.clone(), &me.region).await;
-            let services = Services { autoscaling: AutoScaling::new(&config), instances: Instances::new(&config) };
-            self.services = Some(services);
+            self.services = Some(Services {
+                autoscaling: AutoScaling::new(&config),
+                instances: Instances::new(&config),
+                kms: Kms::new(&config),
+            });
         }
         Ok(self.services.as_ref().expect("it was made above"))
     }

@@ -119,8 +119,8 @@ impl<'a> Drive<'a> {
     /// Says on the peer port, while it is free, what this node has to say.
     #[must_use]
     pub fn speaking(self) -> Self {
-        let Setup { config, certificates } = self.setup;
-        Self { voice: Some(Voice::new(certificates.peer.clone(), config.policy.peer_port)), ..self }
+        let port = self.setup.config.policy.peer_port;
+        Self { voice: Some(Voice::new(self.setup.peer_tls(), port)), ..self }
     }
 
     /// Notified, it ends the loop at its next pause, as done: a change on its way is not cut off.

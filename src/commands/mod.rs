@@ -1,5 +1,6 @@
 //! One file a command, and the loop that they share.
 
+mod certificate;
 mod drive;
 mod dry_run;
 mod explain;
@@ -10,6 +11,7 @@ mod run;
 mod status;
 mod watch;
 
+pub use certificate::{authority, before_run, certificate};
 pub use dry_run::dry_run;
 pub use explain::explain;
 pub use leave::{COURSE as LEAVE, leave};

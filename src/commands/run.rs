@@ -34,7 +34,7 @@ pub async fn run(setup: &Setup) -> Exit {
     if let Err(e) = write::check_writable(&config.environment_file) {
         return fail(&format!("write the environment file {}: {e}", config.environment_file.display()));
     }
-    let peer_tls = setup.certificates.peer.as_ref().filter(|_| config.policy.role == Role::Member);
+    let peer_tls = setup.peer_tls().filter(|_| config.policy.role == Role::Member);
     if peer_tls.is_some_and(|tls| tls.server.is_none()) {
         warn!("without --peer-cert-file no other founder can ask this node, proceeding anyway");
     }

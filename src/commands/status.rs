@@ -9,6 +9,7 @@ use crate::config::Output;
 use crate::decide::health::{other_scheme, soundness};
 use crate::decide::life::future;
 use crate::exit::Exit;
+use crate::issue::state;
 use crate::observe::{OwnPorts, Scope};
 use crate::report::health_table;
 use crate::setup::Setup;
@@ -22,11 +23,18 @@ pub async fn status(setup: &Setup) -> Exit {
     let Some(observation) = looked else { return Exit::Unavailable };
     let (table, sound) = (health_table(&observation), soundness(&observation, policy));
     let (Ok(line) | Err(line)) = &sound;
+    let certificate = setup.config.issuing.as_ref().map(|issuing| state(&setup.config, issuing));
     match setup.config.output {
         Output::Json => {
-            println!("{}", serde_json::json!({ "nodes": table.rows, "sound": sound.is_ok(), "summary": line }));
+            let told = serde_json::json!({
+                "nodes": table.rows, "sound": sound.is_ok(), "summary": line, "certificate": certificate
+            });
+            println!("{told}");
         }
-        Output::Text => println!("{}{line}", table.text()),
+        Output::Text => {
+            let certificate = certificate.map(|state| state.text()).unwrap_or_default();
+            println!("{}{certificate}{line}", table.text());
+        }
     }
     for told in other_scheme(&observation, policy).into_iter().chain(future(&observation)) {
         warn!("{told}");

@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::drive::{Course, Drive, WithoutTag, fail};
 use super::pace::Rhythm;
+use crate::config::Config;
 use crate::decide::watch as decide;
 use crate::exit::Exit;
 use crate::files::write;
@@ -30,17 +31,28 @@ const COURSE: Course = Course {
 /// How often the certificates' files are looked at. Who renews them leaves hours for that.
 const FILES: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether there is a certificate at last.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// Watches until it is told to stop.
-pub async fn watch(mut setup: Setup) -> Exit {
-    if let Some(why) = setup.certificates.unusable() {
-        error!("{why}");
-        return Exit::NeedsOperator;
-    }
+pub async fn watch(config: Config) -> Exit {
     let mut told_to_stop = match signal(SignalKind::terminate()) {
         Ok(signal) => signal,
         Err(e) => return fail(&format!("listen for SIGTERM: {e}")),
     };
     notify(&[NotifyState::Ready]);
+    tokio::select! {
+        () = first_certificate(&config) => {}
+        _ = told_to_stop.recv() => return Exit::Done,
+    }
+    let mut setup = match Setup::new(config) {
+        Ok(setup) => setup,
+        Err(why) => return fail(&why),
+    };
+    if let Some(why) = setup.certificates.unusable() {
+        error!("{why}");
+        return Exit::NeedsOperator;
+    }
     loop {
         let mut drive = Drive::new(&setup, COURSE);
         let stop = drive.stop();
@@ -59,6 +71,15 @@ pub async fn watch(mut setup: Setup) -> Exit {
             return Exit::Done;
         }
         setup = with_new_files(setup);
+    }
+}
+
+/// Waits until there is a certificate, where the node has it issued: at a first boot this begins together with the main
+/// job, which does that.
+async fn first_certificate(config: &Config) {
+    while config.issuing.as_ref().is_some_and(|issuing| !issuing.node().exists()) {
+        notify(&[NotifyState::Status("waits for this node's first certificate"), NotifyState::Watchdog]);
+        tokio::time::sleep(FIRST).await;
     }
 }
 

@@ -102,7 +102,7 @@ fn grpc_tls(tls: Option<&Tls>) -> TlsOptions {
         Some(pem) => options.ca_certificate(Certificate::from_pem(pem)),
         None => options.with_enabled_roots(),
     };
-    match tls.and_then(|tls| tls.identity_pem.as_ref()) {
+    match tls.and_then(Tls::identity_pem) {
         Some((cert, key)) => options.identity(Identity::from_pem(cert, key)),
         None => options,
     }

@@ -48,7 +48,7 @@ pub fn of_member(start: &Start, config: &Config) -> BTreeMap<String, String> {
     set("LISTEN_CLIENT_URLS", client_listen);
     set("LISTEN_PEER_URLS", peer_listen.to_string());
     for (port, files) in [("", &config.client_tls), ("PEER_", &config.peer_tls)] {
-        if let Some(ca) = &files.ca {
+        if let Some(ca) = files.trusted_ca() {
             set(&format!("{port}TRUSTED_CA_FILE"), path(ca));
         }
         if let Some((certificate, key)) = &files.identity {
@@ -57,10 +57,10 @@ pub fn of_member(start: &Start, config: &Config) -> BTreeMap<String, String> {
         }
     }
     // etcd asks for client certificates as soon as it has a CA; said outright, its own log says so too.
-    if config.client_tls.ca.is_some() && config.policy.client_scheme == Scheme::Https {
+    if config.client_tls.trusted_ca().is_some() && config.policy.client_scheme == Scheme::Https {
         set("CLIENT_CERT_AUTH", "true".into());
     }
-    if config.peer_tls.ca.is_some() && config.policy.peer_scheme == Scheme::Https {
+    if config.peer_tls.trusted_ca().is_some() && config.policy.peer_scheme == Scheme::Https {
         set("PEER_CLIENT_CERT_AUTH", "true".into());
     }
     variables
@@ -91,7 +91,9 @@ pub fn of_consumer(endpoints: &[MemberUrl], config: &Config) -> BTreeMap<String,
     let list = urls.join(",");
     match config.proxy_style {
         ProxyStyle::V3 => {
-            BTreeMap::from([("ETCDCTL_ENDPOINTS".to_owned(), list.clone()), ("ETCD_ENDPOINTS".to_owned(), list)])
+            let endpoints = [("ETCDCTL_ENDPOINTS", list.clone()), ("ETCD_ENDPOINTS", list)];
+            let named = endpoints.into_iter().chain(own_certificate(config));
+            named.map(|(name, value)| (name.to_owned(), value)).collect()
         }
         ProxyStyle::V2 => {
             // The v2 proxy of etcd 3.5 and older knows its members by their initial cluster only.
@@ -107,6 +109,14 @@ pub fn of_consumer(endpoints: &[MemberUrl], config: &Config) -> BTreeMap<String,
             ])
         }
     }
+}
+
+/// For etcdctl, where the agent has issued what it has to show (etcdctl README, "TLS", v3.6).
+fn own_certificate(config: &Config) -> Vec<(&'static str, String)> {
+    let (Some(_), files) = (&config.issuing, &config.client_tls) else { return Vec::new() };
+    let ca = files.ca.iter().map(|ca| ("ETCDCTL_CACERT", path(ca)));
+    let pair = files.identity.iter().flat_map(|(cert, key)| [("ETCDCTL_CERT", path(cert)), ("ETCDCTL_KEY", path(key))]);
+    ca.chain(pair).collect()
 }
 
 fn path(file: &Path) -> String {

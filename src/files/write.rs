@@ -86,11 +86,16 @@ fn is_already(path: &Path, contents: &str, mode: u32) -> io::Result<bool> {
 }
 
 fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = create(path, mode)?;
     // The umask may have taken bits away at the opening.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(contents)?;
     file.sync_all()
+}
+
+/// With its mode from the first moment on: between an opening and a change of the mode others could open it too.
+fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
 fn temp_beside(path: &Path) -> io::Result<PathBuf> {
@@ -159,6 +164,15 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("just written"), "A=2\n");
         assert_eq!(mode_of(&path), 0o600);
         assert_eq!(names_in(&scratch.path().join("run/etcd")), ["env"]);
+    }
+
+    #[test]
+    fn c17_a_new_file_is_unreadable_for_others_from_its_creation_on() {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let path = scratch.path().join("key");
+        create(&path, 0o600).expect("writing below a temporary directory");
+        assert_eq!(mode_of(&path), 0o600);
+        assert!(create(&path, 0o600).is_err(), "it is nobody else's, opened before");
     }
 
     #[test]

@@ -59,6 +59,14 @@ impl Ports {
         peer::fetch_peer(&self.peer, url, None).await
     }
 
+    /// What one client port says.
+    ///
+    /// # Errors
+    /// Why it says nothing of use.
+    pub async fn ask_client(&self, url: &MemberUrl) -> Result<ClientView, Absence> {
+        client::fetch_client_view(self.client_tls.as_deref(), url).await
+    }
+
     /// Waits until one of some founders serves, and returns its peer URL; None when all their turns are over.
     ///
     /// The second one's turn begins when that of the first is over, and so on: as a rule the first alone is asked.

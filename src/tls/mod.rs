@@ -2,36 +2,47 @@
 //!
 //! Owns the one TLS configuration of each port (rustls with ring, the only provider in the tree).
 
+mod shown;
+mod verify;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 
-use crate::errors::Failed;
+use self::shown::Shown;
+pub use self::verify::Usage;
+use self::verify::{client_verifier, server_verifier, trust, verify};
+use crate::errors::{Failed, chain};
 use crate::model::{Identity, Policy, Scheme};
 
 /// The files of one port, under etcd's option names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
-    /// None: the system's certificate authorities.
+    /// The authorities of those who answer on the port. None: the system's.
     pub ca: Option<PathBuf>,
+    /// The authorities of those who ask on it. None: those of `ca`, where that is given.
+    pub callers: Option<PathBuf>,
     /// The certificate and its key; None: no certificate is shown.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whether the authorities sign what is shown themselves: then a longer chain is refused.
+    pub direct: bool,
 }
 
 impl Files {
+    /// etcd's trusted CA file of the port; None where callers are not verified.
+    pub fn trusted_ca(&self) -> Option<&Path> {
+        self.callers.as_deref().or(self.ca.as_deref())
+    }
+
     /// When each was written last; None for one that is not there.
     pub fn written(&self) -> Vec<Option<SystemTime>> {
         let pair = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
-        let files = self.ca.iter().chain(pair);
-        files.map(|file| std::fs::metadata(file).and_then(|file| file.modified()).ok()).collect()
+        self.ca.iter().chain(&self.callers).chain(pair).map(|file| written(file)).collect()
     }
 }
 
@@ -41,19 +52,18 @@ pub struct Tls {
     pub client: ClientConfig,
     /// None without a certificate: then nothing can be served.
     pub server: Option<Arc<ServerConfig>>,
-    /// The files' content, for the gRPC client, which takes PEM only.
+    /// The file's content, for the gRPC client, which takes PEM only.
     pub ca_pem: Option<Vec<u8>>,
-    /// The certificate and its key.
-    pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
     /// Those of the CA file; the system's are not kept.
     authorities: Vec<CertificateDer<'static>>,
-    chain: Vec<CertificateDer<'static>>,
+    /// None: no certificate is shown.
+    shown: Option<Arc<Shown>>,
 }
 
 /// The certificates of both ports, read once.
 #[derive(Clone, Default)]
 pub struct Certificates {
-    /// None on a port of plain HTTP, and where there is trouble.
+    /// None where there is trouble, and on a port of plain HTTP for which no files are given.
     pub peer: Option<Arc<Tls>>,
     /// As `peer`.
     pub client: Option<Arc<Tls>>,
@@ -67,8 +77,9 @@ impl Certificates {
     /// # Errors
     /// Which file it is, and what is wrong with it.
     pub fn load(policy: &Policy, peer: &Files, client: &Files) -> Result<Self, Failed> {
-        let load = |scheme, files| match scheme {
-            Scheme::Http => Ok(None),
+        let load = |scheme, files: &Files| match scheme {
+            // On the way to TLS the others may be asked over it already.
+            Scheme::Http => Ok(load(files).ok().filter(|_| files.ca.is_some()).map(Arc::new)),
             Scheme::Https => load(files).map(|tls| Some(Arc::new(tls))),
         };
         let (peer, client) = (load(policy.peer_scheme, peer)?, load(policy.client_scheme, client)?);
@@ -95,8 +106,8 @@ impl Certificates {
         let peer = (&self.peer, policy.peer_url(&me.addresses));
         let client = (&self.client, policy.client_url(&me.addresses));
         [peer, client].into_iter().find_map(|(tls, url)| {
-            let url = url?;
-            let why = tls.as_ref()?.check_own_certificate(url.host(), now).err()?;
+            let url = url.filter(|url| url.scheme() == Scheme::Https)?;
+            let why = tls.as_ref()?.check_own_certificate(Usage::Both(url.host()), now).err()?;
             Some(format!("the other nodes will refuse the own certificate for {url}: {why}"))
         })
     }
@@ -112,101 +123,98 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 /// A sentence that names the file and what is wrong with it.
 pub fn load(files: &Files) -> Result<Tls, Failed> {
+    let unusable = |e: Error| Failed::new("use", "TLS", e);
     let authorities = files.ca.as_deref().map(read_certificates).transpose()?.unwrap_or_default();
     let roots = Arc::new(match &files.ca {
         None => system_roots(),
-        Some(path) => trust(&authorities).map_err(|e| Failed::new("use the CA", path.display(), e))?,
+        Some(path) => trusted(path, &authorities)?,
     });
+    let verifier = server_verifier(roots, files.direct).map_err(unusable)?;
     let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    let client = client.map_err(|e| Failed::new("use", "TLS", e))?.with_root_certificates(roots.clone());
-    let Some((cert, key)) = &files.identity else {
-        let client = client.with_no_client_auth();
-        let ca_pem = files.ca.as_deref().map(read).transpose()?;
-        return Ok(Tls { client, server: None, ca_pem, identity_pem: None, authorities, chain: Vec::new() });
-    };
-    let chain = read_certificates(cert)?;
-    let private = || PrivateKeyDer::from_pem_file(key).map_err(|e| Failed::new("read the key", key.display(), e));
-    let pair = |e: Error| Failed::new("use", format!("{} with {}", cert.display(), key.display()), e);
+    let client = client.map_err(unusable)?.dangerous().with_custom_certificate_verifier(verifier);
+    let shown = files.identity.clone().map(|(certificate, key)| Shown::read(certificate, key)).transpose()?;
+    let shown = shown.map(Arc::new);
+    let server = shown.clone().map(|shown| server_config(files, shown)).transpose()?;
     Ok(Tls {
-        client: client.with_client_auth_cert(chain.clone(), private()?).map_err(pair)?,
-        server: Some(Arc::new(server_config(files, &roots, chain.clone(), private()?).map_err(pair)?)),
+        client: match &shown {
+            None => client.with_no_client_auth(),
+            Some(shown) => client.with_client_cert_resolver(shown.clone()),
+        },
+        server: server.map(Arc::new),
         ca_pem: files.ca.as_deref().map(read).transpose()?,
-        identity_pem: Some((read(cert)?, read(key)?)),
         authorities,
-        chain,
+        shown,
     })
 }
 
+/// TLS for who asks others, of texts that are in no file yet.
+///
+/// # Errors
+/// Which of them is none.
+pub fn of_texts(authorities: &str, node: &str, direct: bool) -> Result<Tls, Failed> {
+    let unusable = |e: Error| Failed::new("use", "TLS", e);
+    let parsed = parse_certificates(authorities)?;
+    let verifier = server_verifier(Arc::new(trust(&parsed).map_err(unusable)?), direct).map_err(unusable)?;
+    let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let client = client.map_err(unusable)?.dangerous().with_custom_certificate_verifier(verifier);
+    let shown = Arc::new(Shown::of_text(node)?);
+    Ok(Tls {
+        client: client.with_client_cert_resolver(shown.clone()),
+        server: None,
+        ca_pem: Some(authorities.as_bytes().to_vec()),
+        authorities: parsed,
+        shown: Some(shown),
+    })
+}
+
+/// Checks a certificate and its key in one text as those who trust these authorities will.
+///
+/// # Errors
+/// A sentence that says what they would refuse.
+pub fn check(node: &str, authorities: &str, usage: Usage<'_>, at: SystemTime) -> Result<(), String> {
+    let said = |e: Failed| chain(&e);
+    let pair = Shown::of_text(node).map_err(said)?.pair();
+    verify(&parse_certificates(authorities).map_err(said)?, &pair.cert, usage, at)
+}
+
 impl Tls {
+    /// The certificate and its key as they are now, for the gRPC client; None: no certificate is shown.
+    pub fn identity_pem(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.shown.as_ref().map(|shown| shown.pem())
+    }
+
     /// Checks one's own certificate as the others will check it: its authority, its dates, the host that it is for, and
     /// both usages, for every node is server and client (F80, F102). Nothing to check without a certificate, or without
     /// a CA file to check it by.
     ///
     /// # Errors
     /// A sentence that says what the others would refuse.
-    pub fn check_own_certificate(&self, host: &str, now: SystemTime) -> Result<(), String> {
-        if self.chain.is_empty() || self.ca_pem.is_none() {
-            return Ok(());
+    pub fn check_own_certificate(&self, usage: Usage<'_>, at: SystemTime) -> Result<(), String> {
+        match &self.shown {
+            Some(shown) if self.ca_pem.is_some() => verify(&self.authorities, &shown.pair().cert, usage, at),
+            Some(_) | None => Ok(()),
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(|e| format!("host '{host}': {e}"))?;
-        let now = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO));
-        verify(&self.authorities, &self.chain, &name, now).map_err(|e| e.to_string())?;
-        let valid = self.authorities.iter().filter(|authority| !is_out_of_date(authority, &name, now));
-        let valid: Vec<_> = valid.cloned().collect();
-        verify(&valid, &self.chain, &name, now).map_err(|_| "its authority has expired or is not valid yet".to_owned())
     }
-}
-
-/// Verifies a chain as servers and clients do that trust these authorities.
-fn verify(
-    authorities: &[CertificateDer<'static>],
-    chain: &[CertificateDer<'static>],
-    name: &ServerName<'_>,
-    now: UnixTime,
-) -> Result<(), Error> {
-    let Some((own, intermediates)) = chain.split_first() else { return Ok(()) };
-    let roots = Arc::new(trust(authorities)?);
-    let unusable = |e: rustls::client::VerifierBuilderError| Error::General(e.to_string());
-    let server = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build().map_err(unusable)?;
-    server.verify_server_cert(own, intermediates, name, &[], now)?;
-    let client = WebPkiClientVerifier::builder_with_provider(roots, provider()).build().map_err(unusable)?;
-    client.verify_client_cert(own, intermediates, now)?;
-    Ok(())
-}
-
-/// Go refuses what an authority has signed outside of its dates (crypto/x509/verify.go, go1.25); webpki does not look at
-/// an authority's dates. Of a certificate that is presented as a server's, it looks at them before anything else
-/// (`check_issuer_independent_properties`, rustls-webpki 0.103.16).
-fn is_out_of_date(authority: &CertificateDer<'static>, name: &ServerName<'_>, now: UnixTime) -> bool {
-    let error = verify(std::slice::from_ref(authority), std::slice::from_ref(authority), name, now).err();
-    matches!(
-        error,
-        Some(Error::InvalidCertificate(
-            CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. }
-        ))
-    )
 }
 
 /// Serves as etcd does: with a CA given, only to those who show a certificate of it
 /// (client/pkg/transport/listener.go, v3.7.1).
-fn server_config(
-    files: &Files,
-    roots: &Arc<RootCertStore>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<ServerConfig, Error> {
-    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = match files.ca {
+fn server_config(files: &Files, shown: Arc<Shown>) -> Result<ServerConfig, Failed> {
+    let unusable = |e: Error| Failed::new("use", "TLS", e);
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(unusable)?;
+    let builder = match files.trusted_ca() {
         None => builder.with_no_client_auth(),
-        Some(_) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider()).build();
-            builder.with_client_cert_verifier(verifier.map_err(|e| Error::General(e.to_string()))?)
+        Some(path) => {
+            let roots = Arc::new(trusted(path, &read_certificates(path)?)?);
+            builder.with_client_cert_verifier(client_verifier(roots, files.direct).map_err(unusable)?)
         }
     };
-    builder.with_single_cert(chain, key)
+    Ok(builder.with_cert_resolver(shown))
+}
+
+fn trusted(path: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, Failed> {
+    trust(authorities).map_err(|e| Failed::new("use the CA", path.display(), e))
 }
 
 fn system_roots() -> RootCertStore {
@@ -215,14 +223,9 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-/// All of them or none: etcd does not start with a CA file of which it cannot read one certificate
-/// (`NewCertPool`, client/pkg/tlsutil/tlsutil.go, v3.7.1).
-fn trust(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority.clone())?;
-    }
-    Ok(roots)
+fn parse_certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, Failed> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    certificates.map_err(|e| Failed::new("read", "the certificate", e))
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failed> {
@@ -233,6 +236,11 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failed
         return Err(failed("there is none in it".into()));
     }
     Ok(certificates)
+}
+
+/// When a file was written last; None where it is not there.
+fn written(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failed> {

@@ -178,7 +178,7 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, (u64, std::time::SystemTime)> {
 }
 
 /// All that is in the files below a directory.
-fn contents(dir: &Path) -> String {
+pub fn contents(dir: &Path) -> String {
     let read = |path: PathBuf| fs::read(path).unwrap_or_default();
     tree(dir).into_keys().map(|path| String::from_utf8_lossy(&read(path)).into_owned()).collect()
 }

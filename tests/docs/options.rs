@@ -42,7 +42,8 @@ fn row(option: &clap::Arg) -> [String; 4] {
 fn every_option_and_variable_that_is_named_exists() {
     let command = Cli::command();
     let mut options: BTreeSet<String> = ["--help".to_owned(), "--version".to_owned()].into();
-    for argument in command.get_arguments() {
+    let arguments = command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
+    for argument in arguments {
         options.extend(argument.get_long_and_visible_aliases().into_iter().flatten().map(|l| format!("--{l}")));
         options.extend(argument.get_all_aliases().into_iter().flatten().map(|alias| format!("--{alias}")));
     }

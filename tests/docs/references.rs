@@ -160,3 +160,36 @@ fn no_file_names_a_host_of_a_package_registry() {
         }
     }
 }
+
+/// The statements under "Certificates" are what the code asks KMS for, and no more: who may sign may be.
+#[test]
+fn c27_the_rights_on_the_keys_are_what_the_code_uses() {
+    let section = section("## Certificates");
+    let json = section.split("```json").nth(1).and_then(|rest| rest.split("```").next()).expect("it has a policy");
+    let statements: Vec<serde_json::Value> = serde_json::from_str(json).expect("it is JSON");
+    let code = read("src/cloud/kms.rs");
+    let asked: Vec<String> = tokens(&code, "kms:").into_iter().filter(|action| action != "kms:").collect();
+    let allowed: Vec<&str> = statements.iter().filter_map(|statement| statement["Action"].as_str()).collect();
+    assert_eq!(allowed, asked);
+    let condition = &statements[1]["Condition"]["StringEquals"];
+    assert_eq!(condition["kms:SigningAlgorithm"], "ECDSA_SHA_256");
+    assert_eq!(condition["kms:MessageType"], "RAW");
+    assert!(code.contains("SigningAlgorithmSpec::EcdsaSha256") && code.contains("MessageType::Raw"));
+    assert_eq!(statements[1]["Resource"], "MEMBERS-KEY-ARN", "a member only reads the clients' key");
+}
+
+/// A container that has the file itself keeps the old one after a renewal.
+#[test]
+fn c25_a_container_gets_the_directory_of_the_certificates_and_no_file_of_it() {
+    let mounts = told().into_iter().flat_map(|(file, text)| {
+        let words = text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        words
+            .into_iter()
+            .filter(|word| word.starts_with("--volume="))
+            .map(move |word| (file.clone(), word))
+            .collect::<Vec<_>>()
+    });
+    let mounts: Vec<_> = mounts.filter(|(_, word)| word.contains("ssl")).collect();
+    assert!(!mounts.is_empty());
+    assert!(mounts.iter().all(|(_, word)| !word.contains(".pem")), "{mounts:?}");
+}

@@ -61,7 +61,14 @@ fn the_defaults_of_the_command_line_are_the_units_directories() {
     };
     let unit = read("systemd/etcd-bootstrap.service");
     assert_eq!(format!("/var/lib/{}", values(&unit, "StateDirectory").concat()), default("state-dir"));
-    assert_eq!(format!("-{}", default("data-dir")), values(&unit, "ReadWritePaths").concat());
+    let written = [format!("-{}", default("data-dir")), format!("-{}", default("certificate-dir"))];
+    assert_eq!(values(&unit, "ReadWritePaths"), written);
+    for other in ["consumer", "certificate"] {
+        let unit = read(&format!("systemd/etcd-bootstrap-{other}.service"));
+        assert_eq!(values(&unit, "ReadWritePaths"), written[1..], "{other}");
+    }
+    let timer = values(&read("systemd/etcd-bootstrap-certificate.timer"), "ConditionPathExists").concat();
+    assert_eq!(timer, format!("{}/node.pem", default("certificate-dir")));
     assert_eq!(values(&unit, "RequiresMountsFor"), [default("data-dir")]);
     let file = default("environment-file");
     assert!(file.starts_with(&format!("/run/{}/", values(&unit, "RuntimeDirectory").concat())));
@@ -80,7 +87,7 @@ fn b35_the_drop_in_for_another_data_directory_has_what_the_unit_has_for_its_own(
     let unit = read("systemd/etcd-bootstrap.service");
     let example = read("README.md").replace("\n      ", "\n");
     for (directive, own) in [("RequiresMountsFor", "/var/lib/etcd"), ("ReadWritePaths", "-/var/lib/etcd")] {
-        assert_eq!(values(&unit, directive), [own]);
+        assert_eq!(values(&unit, directive)[0], own);
         assert_eq!(values(&example, directive), ["/data/etcd"], "README.md's drop-in");
     }
 }
@@ -114,10 +121,13 @@ fn every_path_of_ours_is_in_the_table_of_files_and_the_other_way_round() {
     let derived = |path: &str| {
         // Named in the code by their parts.
         let extension = read("src/config.rs").contains("with_extension(\"observation.json\")");
-        let kept = |file: &str| {
-            read("src/files/saved.rs").contains(&format!("join(\"{file}\")")) && path.ends_with(&format!("/{file}"))
+        let kept = |room: &str, file: &str| {
+            read(room).contains(&format!("join(\"{file}\")")) && path.ends_with(&format!("/{file}"))
         };
-        (extension && path.ends_with(".observation.json")) || kept("identity.json") || kept("left.json")
+        (extension && path.ends_with(".observation.json"))
+            || kept("src/files/saved.rs", "identity.json")
+            || kept("src/files/saved.rs", "left.json")
+            || kept("src/issue/trust.rs", "authorities.json")
     };
     for path in &documented {
         let elsewhere = told().iter().any(|(file, text)| file != "README.md" && text.contains(path.as_str()));
@@ -156,16 +166,17 @@ fn what_ignition_and_the_readme_install_is_shipped_and_ends_where_systemd_looks(
 /// `etcd-bootstrap.service` says the reason of each line, and the others refer to it.
 #[test]
 fn the_units_of_the_agent_have_one_sandbox() {
+    // Which directories each writes to besides its own is another matter.
     let sandbox = |unit: &str| -> Vec<String> {
         let text = read(&format!("systemd/{unit}.service"));
         let lines = text.lines().skip_while(|line| !line.starts_with("ProtectSystem="));
-        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.filter(|line| !line.starts_with("ReadWritePaths=")).map(str::to_owned).collect()
     };
-    // It alone writes beyond its own directories: --rejoin renames etcd's.
-    let mut shared = sandbox("etcd-bootstrap");
-    shared.retain(|line| line != "ReadWritePaths=-/var/lib/etcd");
+    let shared = sandbox("etcd-bootstrap");
     assert!(shared.len() > 25, "{shared:#?}");
     assert_eq!(sandbox("etcd-bootstrap-consumer"), shared);
+    assert_eq!(sandbox("etcd-bootstrap-certificate"), shared);
     // It alone tells systemd something.
     let ready: Vec<String> = sandbox("etcd-bootstrap-ready").iter().map(|line| line.replace(" AF_UNIX", "")).collect();
     assert_eq!(ready, shared);

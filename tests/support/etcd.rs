@@ -87,9 +87,26 @@ impl Judge {
         Ok(Self { http: http.identity(identity).build()?, schemes: ("https", "https"), tls: Some(tls) })
     }
 
+    /// The same, for other schemes of the client and the peer port.
+    #[must_use]
+    pub fn over(self, client: &'static str, peer: &'static str) -> Self {
+        Self { schemes: (client, peer), ..self }
+    }
+
     /// Whether the node's etcd serves and sees a leader.
     pub async fn is_healthy(&self, node: Ipv4Addr) -> bool {
         self.is_healthy_within(node, ANSWER_TIMEOUT).await
+    }
+
+    /// A new connection to the client port, and one request on it.
+    ///
+    /// # Errors
+    /// Why that failed.
+    pub async fn handshake(&self, node: Ipv4Addr) -> Result<(), reqwest::Error> {
+        let url = format!("{}://{node}:2379/health", self.schemes.0);
+        // Not kept for the next one.
+        let answer = self.http.get(url).header("connection", "close").timeout(ANSWER_TIMEOUT).send().await;
+        answer.map(drop)
     }
 
     async fn is_healthy_within(&self, node: Ipv4Addr, timeout: Duration) -> bool {

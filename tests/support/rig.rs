@@ -13,9 +13,11 @@ use super::cloud::{Cloud, InstanceId};
 use super::etcd::Judge;
 use super::ground::{Block, Directory, Silence};
 use super::imds::Imds;
+use super::keys::KeyId;
 use super::lock;
 use super::network::{self, Network};
 use super::node::{Node, Programs, Setup};
+use super::tls;
 
 /// A fake cloud and what is needed to run its instances. Nodes must not outlive their rig; those
 /// declared after it do not.
@@ -72,6 +74,31 @@ impl Rig {
             machines: Mutex::default(),
             gone: Mutex::default(),
         })
+    }
+
+    /// Makes two keys of KMS: who is launched from now on has its certificate signed by them, and speaks https on both
+    /// ports. The judge has one of a member's.
+    ///
+    /// # Panics
+    /// When no certificate can be made.
+    pub fn certify(&mut self) {
+        let keys = tls::KEYS.map(|alias| self.cloud.change(|world| world.create_key(alias)));
+        self.setup.schemes = ("https", "https");
+        let authorities = ["member", "client"].into_iter().zip(tls::KEYS);
+        let options = authorities.map(|(whose, alias)| format!("--{whose}-authority={alias}"));
+        self.setup.agent_arguments.extend(options);
+        self.judge = self.judge_of(&keys[..1]);
+    }
+
+    /// A judge that is a member by the first of these keys, and trusts all of them.
+    ///
+    /// # Panics
+    /// When no certificate can be made.
+    pub fn judge_of(&self, keys: &[KeyId]) -> Judge {
+        let world = self.cloud.now();
+        let keys: Vec<_> = keys.iter().map(|key| &world.keys[key]).collect();
+        // Every connection on loopback comes from its first address.
+        tls::judge_of(&keys, Ipv4Addr::LOCALHOST)
     }
 
     /// Creates a group that wants `desired` instances.

@@ -1,14 +1,18 @@
 //! A certificate authority of a test's own, and the files that a node gets from it.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
+use etcd_bootstrap::certificate::{self, Draft, Purpose, Wanted};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use super::etcd::Judge;
+use super::keys::Key;
 
 /// A key on P-521, as openssl makes it: ring can neither make nor use one.
 pub const P521_KEY: &str = "\
@@ -90,6 +94,40 @@ impl Authority {
         fs::write(&files.key, key.serialize_pem())?;
         Ok(files)
     }
+}
+
+/// The aliases that the configs name: of the members' key and of the clients'.
+pub const KEYS: [&str; 2] = ["alias/etcd-members", "alias/etcd-clients"];
+
+/// A certificate by a key of KMS, and its own key, in one text; and the authority's.
+///
+/// # Panics
+/// When the key signs nothing.
+pub fn signed_by(key: &Key, purpose: Purpose, names: &[&str]) -> (String, String) {
+    let public_key = key.public_key().expect("the key has one");
+    let authority = certificate::Authority::new(&key.id, &key.id, public_key).expect("a key on P-256");
+    let now = SystemTime::now();
+    let wanted = Wanted {
+        purpose,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        not_before: now - Duration::from_secs(3600),
+        not_after: now + Duration::from_secs(24 * 3600),
+    };
+    let mut draft = Draft::new(&wanted).expect("the names are good");
+    let message = draft.to_be_signed(&authority).expect("the names are good");
+    let node = draft.signed(&authority, &key.sign(&message).expect("the key signs")).expect("it was signed");
+    (node, authority.anchor().expect("the id is good"))
+}
+
+/// A judge that is a member by the first of these keys of KMS, trusts all of them, and asks from this address.
+///
+/// # Panics
+/// When a key signs nothing.
+pub fn judge_of(keys: &[&Key], from: Ipv4Addr) -> Judge {
+    let made: Vec<_> = keys.iter().map(|key| signed_by(key, Purpose::Member, &[&from.to_string()])).collect();
+    let anchors: String = made.iter().map(|(_, anchor)| anchor.as_str()).collect();
+    let node = made[0].0.as_bytes();
+    Judge::with_certificate(anchors.as_bytes(), node, node).expect("it was made just now")
 }
 
 fn new_key() -> rcgen::KeyPair {

@@ -29,6 +29,8 @@ pub struct Machine {
     pub host: Option<Arc<Host>>,
     pub aws_url: String,
     pub power: Mutex<Power>,
+    /// Options that were added since its launch, as to `etcd-bootstrap.env`.
+    pub configured: Mutex<Vec<String>>,
     /// The process of the watch unit; None before its first.
     pub watch: Mutex<Option<Arc<Child>>>,
     pub events: watch::Sender<Vec<(Instant, Event)>>,
@@ -196,10 +198,12 @@ impl Machine {
             format!("--environment-file={}", self.environment_file().display()),
             format!("--data-dir={}", self.data_dir().display()),
             format!("--state-dir={}", self.state_dir().display()),
+            format!("--certificate-dir={}", self.certificates().display()),
             format!("--etcd-binary={}", self.programs.etcd.display()),
             format!("--deadline={}", self.setup.deadline),
         ];
         options.extend(self.setup.agent_arguments.iter().cloned());
+        options.extend(lock(&self.configured).iter().cloned());
         options
     }
 
@@ -253,6 +257,11 @@ impl Machine {
 
     pub fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
+    }
+
+    /// Where the agent puts the certificate that it has issued.
+    pub fn certificates(&self) -> PathBuf {
+        self.dir.join("certificates")
     }
 
     /// What is gone after a reboot, as /run is.

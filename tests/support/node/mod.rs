@@ -181,6 +181,7 @@ impl Node {
             host: imds.host.clone(),
             aws_url: aws_url.to_owned(),
             power: Mutex::default(),
+            configured: Mutex::default(),
             watch: Mutex::default(),
             events: watch::Sender::default(),
         };
@@ -248,13 +249,23 @@ impl Node {
         self.boot();
     }
 
-    /// Empties the disk of a machine that is off: etcd's data and the agent's state.
+    /// Puts these lines, `ETCD_BOOTSTRAP_<OPTION>=value`, in the place of those of the last time: the agent's next start
+    /// reads them.
+    pub fn configure(&self, lines: &str) {
+        let option = |line: &str| {
+            let (name, value) = line.trim().strip_prefix("ETCD_BOOTSTRAP_")?.split_once('=')?;
+            Some(format!("--{}={value}", name.to_lowercase().replace('_', "-")))
+        };
+        *lock(&self.machine.configured) = lines.lines().filter_map(option).collect();
+    }
+
+    /// Empties the disk of a machine that is off: etcd's data, the agent's state and its certificate.
     ///
     /// # Errors
     /// When the disk cannot be emptied.
     pub fn wipe_disk(&self) -> io::Result<()> {
         assert!(!lock(&self.machine.power).on, "{} is still on", self.instance);
-        for dir in [self.data_dir(), self.machine.state_dir()] {
+        for dir in [self.data_dir(), self.machine.state_dir(), self.certificates()] {
             remove_dir(&dir)?;
         }
         fs::create_dir_all(self.machine.state_dir())
@@ -414,6 +425,11 @@ impl Node {
     /// Where the agent keeps what outlives a reboot.
     pub fn state_dir(&self) -> PathBuf {
         self.machine.state_dir()
+    }
+
+    /// Where the agent puts the certificate that it has issued.
+    pub fn certificates(&self) -> PathBuf {
+        self.machine.certificates()
     }
 
     pub fn environment_file(&self) -> PathBuf {
