@@ -66,7 +66,7 @@ async fn t05_a_broken_image_takes_no_more_voters_than_the_others_can_spare(mut r
     group.rig.cloud.change(|world| world.start_refresh(GROUP, Preferences::LAUNCH_FIRST));
     let mut least = 3;
     group
-        .until(PATIENCE * 3, async |group| {
+        .until(PATIENCE * 6, async |group| {
             least = least.min(voters(group.rig, &group.nodes).await.unwrap_or(least));
             let waits = |node: &Node| node.log("watch.log").contains("reason=too-few-to-leave");
             if group.nodes.iter().any(waits) { Ok(()) } else { Err("nobody waits to leave".to_owned()) }
