@@ -15,9 +15,6 @@ use crate::issue::{Occasion, Outcome, Trouble, holds_on, issue, print_authoritie
 const PAUSE: Duration = Duration::from_secs(1);
 const SPREAD: Duration = Duration::from_millis(500);
 
-/// While more than a third of its life is left, a certificate that cannot be renewed is no failure yet.
-const A_THIRD: u32 = 2;
-
 /// Issues the certificate before anything is observed, for as long as the options' deadline allows. With a certificate
 /// that is valid, or on a node that has data, etcd starts in spite of what is in the way (F51).
 ///
@@ -35,7 +32,7 @@ pub async fn before_run(config: &Config) -> Result<(), Exit> {
             }
             Err(trouble) => trouble,
         };
-        if holds_on(config, issuing, 0) || (issuing.node().exists() && crate::setup::has_data(config)) {
+        if holds_on(config, issuing, Duration::ZERO) || (issuing.node().exists() && crate::setup::has_data(config)) {
             warn!("{}; going on with the certificate of before", trouble.why());
             return Ok(());
         }
@@ -63,7 +60,9 @@ pub async fn certificate(config: &Config, force: bool) -> Exit {
             Exit::Done
         }
         // AWS may be down for hours, and a role be broken over a weekend: etcd does not notice.
-        Err(trouble) if !force && !matches!(trouble, Trouble::Refused(_)) && holds_on(config, issuing, A_THIRD) => {
+        Err(trouble)
+            if !force && !matches!(trouble, Trouble::Refused(_)) && holds_on(config, issuing, issuing.life / 3) =>
+        {
             warn!("{}; more than a third of the certificate's life is left", trouble.why());
             Exit::Done
         }

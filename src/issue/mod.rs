@@ -123,13 +123,13 @@ pub async fn issue(config: &Config, issuing: &Issuing, occasion: Occasion) -> Re
     Ok(Outcome { issued: due, trust: changed })
 }
 
-/// Whether the certificate that is there is valid, and will be after so many sixths of the life of a new one.
-pub fn holds_on(config: &Config, issuing: &Issuing, sixths: u32) -> bool {
+/// Whether the certificate that is there is valid for so long yet.
+pub fn holds_on(config: &Config, issuing: &Issuing, yet: Duration) -> bool {
     let node = fs::read_to_string(issuing.node()).ok();
     let trusted =
         config.peer_tls.ca.as_ref().or(config.client_tls.ca.as_ref()).and_then(|ca| fs::read_to_string(ca).ok());
     let (Some(node), Some(trusted)) = (node, trusted) else { return false };
-    due::is_valid_at(&node, &trusted, now() + issuing.life * sixths / 6)
+    due::is_valid_at(&node, &trusted, now() + yet)
 }
 
 /// Who signs, and what is wanted of a certificate.

@@ -123,23 +123,16 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 /// A sentence that names the file and what is wrong with it.
 pub fn load(files: &Files) -> Result<Tls, Failed> {
-    let unusable = |e: Error| Failed::new("use", "TLS", e);
     let authorities = files.ca.as_deref().map(read_certificates).transpose()?.unwrap_or_default();
     let roots = Arc::new(match &files.ca {
         None => system_roots(),
         Some(path) => trusted(path, &authorities)?,
     });
-    let verifier = server_verifier(roots, files.direct).map_err(unusable)?;
-    let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    let client = client.map_err(unusable)?.dangerous().with_custom_certificate_verifier(verifier);
     let shown = files.identity.clone().map(|(certificate, key)| Shown::read(certificate, key)).transpose()?;
     let shown = shown.map(Arc::new);
     let server = shown.clone().map(|shown| server_config(files, shown)).transpose()?;
     Ok(Tls {
-        client: match &shown {
-            None => client.with_no_client_auth(),
-            Some(shown) => client.with_client_cert_resolver(shown.clone()),
-        },
+        client: client_config(roots, files.direct, shown.clone()).map_err(unusable)?,
         server: server.map(Arc::new),
         ca_pem: files.ca.as_deref().map(read).transpose()?,
         authorities,
@@ -152,14 +145,11 @@ pub fn load(files: &Files) -> Result<Tls, Failed> {
 /// # Errors
 /// Which of them is none.
 pub fn of_texts(authorities: &str, node: &str, direct: bool) -> Result<Tls, Failed> {
-    let unusable = |e: Error| Failed::new("use", "TLS", e);
     let parsed = parse_certificates(authorities)?;
-    let verifier = server_verifier(Arc::new(trust(&parsed).map_err(unusable)?), direct).map_err(unusable)?;
-    let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    let client = client.map_err(unusable)?.dangerous().with_custom_certificate_verifier(verifier);
+    let roots = Arc::new(trust(&parsed).map_err(unusable)?);
     let shown = Arc::new(Shown::of_text(node)?);
     Ok(Tls {
-        client: client.with_client_cert_resolver(shown.clone()),
+        client: client_config(roots, direct, Some(shown.clone())).map_err(unusable)?,
         server: None,
         ca_pem: Some(authorities.as_bytes().to_vec()),
         authorities: parsed,
@@ -197,10 +187,19 @@ impl Tls {
     }
 }
 
+fn client_config(roots: Arc<RootCertStore>, direct: bool, shown: Option<Arc<Shown>>) -> Result<ClientConfig, Error> {
+    let verifier = server_verifier(roots, direct)?;
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(match shown {
+        None => builder.with_no_client_auth(),
+        Some(shown) => builder.with_client_cert_resolver(shown),
+    })
+}
+
 /// Serves as etcd does: with a CA given, only to those who show a certificate of it
 /// (client/pkg/transport/listener.go, v3.7.1).
 fn server_config(files: &Files, shown: Arc<Shown>) -> Result<ServerConfig, Failed> {
-    let unusable = |e: Error| Failed::new("use", "TLS", e);
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(unusable)?;
     let builder = match files.trusted_ca() {
@@ -215,6 +214,10 @@ fn server_config(files: &Files, shown: Arc<Shown>) -> Result<ServerConfig, Faile
 
 fn trusted(path: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, Failed> {
     trust(authorities).map_err(|e| Failed::new("use the CA", path.display(), e))
+}
+
+fn unusable(error: Error) -> Failed {
+    Failed::new("use", "TLS", error)
 }
 
 fn system_roots() -> RootCertStore {

@@ -97,7 +97,7 @@ pub fn trust(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, E
 }
 
 /// Refuses a chain with an intermediate. An authority of ours forbids them (`pathlen:0`), but webpki keeps no such word of
-/// an anchor: who could sign once could make himself an authority of which no trail is left (T14).
+/// an anchor: who could sign once could make himself an authority of which no trail is left (C14).
 #[derive(Debug)]
 struct Direct<V: ?Sized>(Arc<V>);
 

@@ -22,13 +22,8 @@ pub fn some(size: usize) -> (Rig, Vec<Node>) {
     (rig, nodes)
 }
 
-/// Where the agent puts what it issues.
-pub fn place(node: &Node) -> PathBuf {
-    node.certificates()
-}
-
 pub fn node_pem(node: &Node) -> String {
-    fs::read_to_string(place(node).join("node.pem")).unwrap()
+    fs::read_to_string(node.certificates().join("node.pem")).unwrap()
 }
 
 /// `certificate` with these options, which ends well.
@@ -46,13 +41,13 @@ pub fn good_for(node: &Node) -> Result<(), String> {
 
 /// What those who trust members.pem would refuse where they call the node so.
 pub fn wrong_with(node: &Node, name: &str) -> Option<String> {
-    let authorities = fs::read_to_string(place(node).join("members.pem")).unwrap();
+    let authorities = fs::read_to_string(node.certificates().join("members.pem")).unwrap();
     tls::check(&node_pem(node), &authorities, Usage::Both(name), SystemTime::now()).err()
 }
 
 /// The files that the agent issues, with the record of the authorities: their mode and what is in them.
 pub fn snapshot(node: &Node) -> BTreeMap<String, (u32, String)> {
-    let entries = fs::read_dir(place(node)).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(node.certificates()).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.chain([node.state_dir().join("authorities.json")]);
     let read = |path: PathBuf| {
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;

@@ -14,7 +14,7 @@ use etcd_bootstrap::tls::{self, Usage};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::common::{good_for, issues, node_pem, place, snapshot, some};
+use super::common::{good_for, issues, node_pem, snapshot, some};
 use crate::cli;
 use crate::scenario::GROUP;
 use crate::support::aws::Action;
@@ -79,7 +79,7 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 async fn c17_nobody_else_can_read_a_key_while_it_is_written() {
     // With a mask that takes nothing away: what the agent does not say itself, nobody says.
     let (_rig, node) = scripted("#!/bin/sh\numask 0\nexec $AGENT \"$@\"\n");
-    let directory = place(&node);
+    let directory = node.certificates();
     let seen = Arc::new(AtomicUsize::new(0));
     let (counted, watched) = (Arc::clone(&seen), directory.clone());
     let watcher = Watcher::start(move || {
@@ -131,7 +131,7 @@ async fn c17_no_key_is_in_a_log_or_in_another_file() {
     assert!(said.contains("issued a certificate"), "{said}");
     assert!(node.environment_file().exists());
     // All that is on the machine but the one file.
-    fs::remove_file(place(node).join("node.pem")).unwrap();
+    fs::remove_file(node.certificates().join("node.pem")).unwrap();
     let files = cli::contents(node.dir());
     let kept = ["BEGIN CERTIFICATE", "ETCD_NAME=", "\"observation\":"];
     assert!(kept.iter().all(|kept| files.contains(kept)) && keys.len() > 6, "all of them are looked at");
@@ -156,8 +156,8 @@ async fn c18_two_that_issue_at_once_never_leave_a_torn_pair() {
     let (rig, nodes) = some(1);
     let node = &nodes[0];
     issues(node, &[]).await;
-    let authorities = fs::read_to_string(place(node).join("members.pem")).unwrap();
-    let (file, own) = (place(node).join("node.pem"), node.address.to_string());
+    let authorities = fs::read_to_string(node.certificates().join("members.pem")).unwrap();
+    let (file, own) = (node.certificates().join("node.pem"), node.address.to_string());
     let watcher = Watcher::start(move || {
         let text = fs::read_to_string(&file).map_err(|e| e.to_string());
         text.and_then(|text| tls::check(&text, &authorities, Usage::Both(&own), SystemTime::now())).err()
@@ -177,7 +177,7 @@ async fn c18_two_that_issue_at_once_never_leave_a_torn_pair() {
     assert_eq!(found, Vec::<String>::new(), "{rounds} rounds, {looks} looks");
     assert!(rounds > 10 && looks > rounds, "{rounds} rounds, {looks} looks");
     assert_eq!(good_for(node), Ok(()));
-    assert_eq!(entries(&place(node)).len(), MODES.len(), "nothing is left over");
+    assert_eq!(entries(&node.certificates()).len(), MODES.len(), "nothing is left over");
     // The end is the end: nobody finds anything to do.
     rig.aws.forget_calls();
     let before = snapshot(node);
@@ -226,7 +226,8 @@ async fn c18_c19_an_issue_that_is_killed_leaves_each_file_whole() {
             assert_eq!(certificates.map(|found| found.len()).ok(), Some(expected), "{name}: {text}");
         }
         assert_eq!(good_for(&node), Ok(()), "round {round}");
-        for left in entries(&place(&node)).iter().filter(|path| path.file_name().unwrap().as_encoded_bytes()[0] == b'.')
+        for left in
+            entries(&node.certificates()).iter().filter(|path| path.file_name().unwrap().as_encoded_bytes()[0] == b'.')
         {
             let mode = fs::metadata(left).unwrap().permissions().mode() & 0o777;
             let text = fs::read_to_string(left).unwrap();
@@ -304,7 +305,7 @@ async fn c19_a_full_or_read_only_disk_keeps_the_certificate_of_before() {
         }
         assert_eq!(run.code, code, "{kind} {command}: {}", run.stderr);
         assert!(run.stderr.contains(said), "{kind} {command}: {}", run.stderr);
-        let path = place(&node).join("node.pem").display().to_string();
+        let path = node.certificates().join("node.pem").display().to_string();
         assert!(code == 0 || run.stderr.contains(&format!("write {path}")), "{kind} {command}: {}", run.stderr);
         assert_eq!(run.stdout, "whole\n", "{kind} {command}: not even a temporary file");
     }

@@ -1,6 +1,6 @@
 //! The options of certificates: which of them go together, and what the commands do with them.
 
-use super::common::{issues, place, snapshot, some};
+use super::common::{issues, snapshot, some};
 use crate::cli;
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::node::{Node, Run};
@@ -58,7 +58,7 @@ async fn with_certificates_that_are_brought_nothing_is_issued() {
     let run = node.agent("certificate", &["--authority"]).await.unwrap();
     assert_eq!(run.code, 64, "{}", run.stderr);
     assert!(run.stderr.contains("--member-authority"), "{}", run.stderr);
-    assert!(rig.aws.calls().is_empty() && node.imds.exchanges().is_empty() && !place(&node).exists());
+    assert!(rig.aws.calls().is_empty() && node.imds.exchanges().is_empty() && !node.certificates().exists());
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn the_authorities_are_printed_with_the_right_to_ask_alone() {
     assert_eq!(first.stdout.matches("BEGIN CERTIFICATE").count(), 2, "{}", first.stdout);
     assert!(KEYS.iter().all(|key| first.stdout.contains(key)) && !first.stdout.contains("PRIVATE"), "{}", first.stdout);
     assert_eq!(rig.aws.count(Action::Sign), 0);
-    assert!(!place(node).exists(), "nothing is written");
+    assert!(!node.certificates().exists(), "nothing is written");
     rig.aws.heal();
     issues(node, &[]).await;
     assert_eq!(snapshot(node)["clients.pem"].1, first.stdout, "it is what etcd trusts");
@@ -92,7 +92,7 @@ async fn a_dry_run_and_what_only_looks_issue_nothing() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     for (command, more) in [("run", &["--dry-run"][..]), ("status", &[]), ("certificate", &["--dry-run", "--force"])] {
         let _ = node.agent(command, more).await.unwrap();
-        assert!(!place(node).exists(), "{command}");
+        assert!(!node.certificates().exists(), "{command}");
     }
     issues(node, &[]).await;
     let before = snapshot(node);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use etcd_bootstrap::tls::{self, Usage};
 
-use super::common::{node_pem, place};
+use super::common::node_pem;
 use crate::cli;
 use crate::scenario::{GROUP, on_one_etcd, whole};
 use crate::support::node::{Node, Run};
@@ -160,13 +160,13 @@ async fn c20_what_a_member_cannot_use_is_refused_and_the_old_file_stays() {
     assert_ne!(node_pem(&node), before);
     assert!(rig.aws.calls().is_empty(), "nothing of AWS is needed");
     // Without a certificate, and without a signer that gives one, nothing begins.
-    fs::remove_file(place(&node).join("node.pem")).unwrap();
+    fs::remove_file(node.certificates().join("node.pem")).unwrap();
     for (how, code, reason) in [("ends-with-1", 69, "certificate-unavailable"), ("wrong-ca", 78, "certificate-denied")]
     {
         let options = signer.options(how);
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         cli::refuses(&node, &options, code, &[reason]).await;
-        assert!(!place(&node).join("node.pem").exists());
+        assert!(!node.certificates().join("node.pem").exists());
     }
 }
 
@@ -227,7 +227,7 @@ async fn c20_a_cluster_and_a_consumer_by_a_program_with_an_intermediate(mut rig:
     for node in &nodes {
         assert_eq!(signer.check(node, Usage::Both(&node.address.to_string())), Ok(()));
         let written = node.environment().unwrap().unwrap();
-        let own = place(node).join("node.pem").display().to_string();
+        let own = node.certificates().join("node.pem").display().to_string();
         let root = signer.directory.join("root.pem").display().to_string();
         for port in ["", "PEER_"] {
             assert_eq!(written[&format!("ETCD_{port}CERT_FILE")], own);

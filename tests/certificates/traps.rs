@@ -9,7 +9,7 @@ use etcd_bootstrap::certificate::Purpose;
 use serde_json::Value;
 
 use super::certified;
-use super::common::{good_for, issues, node_pem, place, snapshot, some, wrong_with};
+use super::common::{good_for, issues, node_pem, snapshot, some, wrong_with};
 use crate::cli;
 use crate::scenario::{GROUP, PATIENCE, on_one_etcd, whole};
 use crate::support::aws::{Action, Fault, Often, Only};
@@ -53,7 +53,7 @@ async fn c06_without_kms_a_node_without_a_certificate_waits_and_says_what_is_mis
     // The rest of AWS was not even looked at.
     let asked: BTreeSet<String> = rig.aws.counts().into_keys().collect();
     assert_eq!(asked, ["GetPublicKey", "Sign"].map(str::to_owned).into());
-    assert!(!place(node).exists(), "no file of it either");
+    assert!(!node.certificates().exists(), "no file of it either");
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn c21_a_key_of_another_kind_needs_a_person() {
         cli::refuses(&node, &[&option], 78, &["certificate-denied", key, said]).await;
     }
     assert_eq!(rig.aws.count(Action::Sign), 0, "it was known before");
-    assert!(!place(&node).exists());
+    assert!(!node.certificates().exists());
 }
 
 /// `kms:Sign` and `GetPublicKey` are limited to some hundreds a second for all of an account.
@@ -273,7 +273,7 @@ async fn c09_status_says_until_when_by_whom_and_that_etcd_has_to_be_restarted() 
         let key = world.create_key("alias/foreign");
         tls::signed_by(&world.keys[&key], Purpose::Member, &[&node.address.to_string()]).0
     });
-    fs::write(place(node).join("node.pem"), foreign).unwrap();
+    fs::write(node.certificates().join("node.pem"), foreign).unwrap();
     let (text, told) = status(&[]).await;
     assert!(text.contains("none that is valid"), "{text}");
     assert_eq!((&told["until"], &told["signed_by"]), (&Value::Null, &Value::Null));
@@ -311,7 +311,7 @@ async fn c10_the_certificate_has_the_metadatas_name_and_ec2s() {
     assert_eq!(node_pem(node), before, "and then it is good");
 
     // Where it is asked for at its start, it has both at once.
-    fs::remove_file(place(node).join("node.pem")).unwrap();
+    fs::remove_file(node.certificates().join("node.pem")).unwrap();
     let _ = node.agent("run", &[&names[..], &["--deadline=1s"]].concat()).await.unwrap();
     assert_eq!((wrong_with(node, own), wrong_with(node, &of_ec2)), (None, None));
 }
@@ -324,9 +324,9 @@ async fn c11_another_nodes_certificate_is_replaced_and_its_key_never_used() {
     issues(other, &[]).await;
     let foreign = node_pem(other);
     for (copy, record) in [(node, false), (image, true)] {
-        fs::create_dir_all(place(copy)).unwrap();
+        fs::create_dir_all(copy.certificates()).unwrap();
         for name in snapshot(other).into_keys().filter(|name| name.ends_with(".pem")) {
-            fs::copy(place(other).join(&name), place(copy).join(&name)).unwrap();
+            fs::copy(other.certificates().join(&name), copy.certificates().join(&name)).unwrap();
         }
         if record {
             for name in ["authorities.json", "identity.json"] {
@@ -362,9 +362,9 @@ async fn c13_a_certificate_without_the_own_names_is_replaced() {
     for names in [vec![Vec::new()], without].concat() {
         // The record's name of the authority is the key's id, and `signed_by` takes the same.
         let (text, _) = tls::signed_by(&key, Purpose::Member, &names);
-        fs::write(place(node).join("node.pem"), &text).unwrap();
+        fs::write(node.certificates().join("node.pem"), &text).unwrap();
         for command in ["run", "certificate"] {
-            fs::write(place(node).join("node.pem"), &text).unwrap();
+            fs::write(node.certificates().join("node.pem"), &text).unwrap();
             let run = node.agent(command, &["--certificate-life=1d"]).await.unwrap();
             assert_eq!(run.code, 0, "{names:?}: {}", run.stderr);
             assert!(run.stderr.contains("issued a certificate"), "{names:?}: {}", run.stderr);
@@ -374,12 +374,12 @@ async fn c13_a_certificate_without_the_own_names_is_replaced() {
     }
     // With all of them, and in another's hand, it is good: the test would notice one that is replaced for nothing.
     let (text, _) = tls::signed_by(&key, Purpose::Member, &all);
-    fs::write(place(node).join("node.pem"), &text).unwrap();
+    fs::write(node.certificates().join("node.pem"), &text).unwrap();
     issues(node, &["--certificate-life=1d"]).await;
     assert_eq!(node_pem(node), text);
     // A client's is no member's, whatever its names.
     let (text, _) = tls::signed_by(&key, Purpose::Client, &all);
-    fs::write(place(node).join("node.pem"), &text).unwrap();
+    fs::write(node.certificates().join("node.pem"), &text).unwrap();
     issues(node, &["--certificate-life=1d"]).await;
     assert_ne!(node_pem(node), text);
 }
