@@ -16,7 +16,7 @@ use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 
 use self::shown::Shown;
 pub use self::verify::Usage;
-use self::verify::{client_verifier, server_verifier, trust, verify};
+use self::verify::{client_verifier, direct_server_verifier, trust, verify};
 use crate::errors::{Failed, chain};
 use crate::model::{Identity, Policy, Scheme};
 
@@ -188,9 +188,13 @@ impl Tls {
 }
 
 fn client_config(roots: Arc<RootCertStore>, direct: bool, shown: Option<Arc<Shown>>) -> Result<ClientConfig, Error> {
-    let verifier = server_verifier(roots, direct)?;
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let builder = if direct {
+        builder.dangerous().with_custom_certificate_verifier(direct_server_verifier(roots)?)
+    } else {
+        // Where nobody is trusted, as by a container's bare image, rustls takes that; the builder of its verifier does not.
+        builder.with_root_certificates(roots)
+    };
     Ok(match shown {
         None => builder.with_no_client_auth(),
         Some(shown) => builder.with_client_cert_resolver(shown),

@@ -12,14 +12,18 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::provider;
 
-/// Verifies servers by these authorities. `direct`: no intermediate stands between an authority and a certificate.
-pub fn server_verifier(roots: Arc<RootCertStore>, direct: bool) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+/// Verifies servers by these authorities, of which there has to be one.
+fn server_verifier(roots: Arc<RootCertStore>) -> Result<Arc<WebPkiServerVerifier>, Error> {
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
-    let verifier = verifier.map_err(|e| Error::General(e.to_string()))?;
-    Ok(if direct { Arc::new(Direct(verifier)) } else { verifier })
+    verifier.map_err(|e| Error::General(e.to_string()))
 }
 
-/// Verifies clients in the same way.
+/// Verifies servers by authorities between which and a certificate no intermediate stands.
+pub fn direct_server_verifier(roots: Arc<RootCertStore>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    Ok(Arc::new(Direct(server_verifier(roots)?)))
+}
+
+/// Verifies clients by these authorities. `direct`: no intermediate stands between one and a certificate.
 pub fn client_verifier(roots: Arc<RootCertStore>, direct: bool) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
     let verifier = verifier.map_err(|e| Error::General(e.to_string()))?;
@@ -59,7 +63,7 @@ fn verify_leaf(
     let roots = Arc::new(trust(authorities).map_err(said)?);
     if let Usage::Both(host) = usage {
         let name = ServerName::try_from(host.to_owned()).map_err(|e| format!("host '{host}': {e}"))?;
-        let verifier = server_verifier(roots.clone(), false).map_err(said)?;
+        let verifier = server_verifier(roots.clone()).map_err(said)?;
         verifier.verify_server_cert(own, intermediates, &name, &[], at).map_err(said)?;
     }
     let verifier = client_verifier(roots, false).map_err(said)?;
@@ -70,8 +74,7 @@ fn verify_leaf(
 /// an authority's dates. Of a certificate that is presented as a server's, it looks at them before anything else
 /// (`check_issuer_independent_properties`, rustls-webpki 0.103.16).
 fn is_out_of_date(authority: &CertificateDer<'static>, at: UnixTime) -> bool {
-    let Ok(verifier) = trust(std::slice::from_ref(authority)).and_then(|roots| server_verifier(Arc::new(roots), false))
-    else {
+    let Ok(verifier) = trust(std::slice::from_ref(authority)).and_then(|roots| server_verifier(Arc::new(roots))) else {
         return false;
     };
     let any = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());

@@ -99,6 +99,19 @@ async fn b19_f102_an_expired_authority_beside_the_own_one_is_no_fault() {
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
+/// As a container's bare image: what needs no authority goes on, and who shows a certificate is not believed.
+#[tokio::test]
+async fn a_system_that_trusts_nobody_is_no_fault() {
+    let mut rig = rig();
+    rig.group(GROUP, 1);
+    let nobody = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/var/empty")];
+    rig.setup.agent_environment.extend(nobody.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let node = rig.launch(Some(GROUP)).unwrap();
+    let https = ["--etcd-client-schema=https", "--etcd-peer-scheme=https", "--dry-run", "--output=json"];
+    let run = node.agent("run", &https).await.unwrap();
+    assert_eq!((run.code, &json(&run)["decision"]), (0, &"start".into()), "{}", run.stderr);
+}
+
 #[tokio::test]
 async fn b20_f51_f103_keys_and_authorities_that_the_agent_cannot_use_keep_no_data_down() {
     let (rig, node) = with_data().await;
