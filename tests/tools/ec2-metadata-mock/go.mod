@@ -1,4 +1,4 @@
-module metadata-mock
+module ec2-metadata-mock
 
 go 1.24.0
 
