@@ -122,7 +122,14 @@ pub async fn put(rig: &Rig, nodes: &[Node]) -> Client {
 }
 
 pub async fn intact(client: &mut Client) {
-    let reply = client.get("kept", None).await.unwrap();
+    let mut reply = client.get("kept", None).await;
+    // That a node of the client's has gone is found out by the next request on its connection.
+    for _ in 0..5 {
+        if reply.is_err() {
+            reply = client.get("kept", None).await;
+        }
+    }
+    let reply = reply.unwrap();
     let values: Vec<&[u8]> = reply.kvs().iter().map(|kv| kv.value()).collect();
     assert_eq!(values, [b"safe"]);
 }
