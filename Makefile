@@ -16,7 +16,7 @@ dist := target/dist/etcd-bootstrap-$(target)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(target)
 
-.PHONY: help sandbox sample test model catalogue chaos large rollout boot-test lint dist dist-test ignition bench
+.PHONY: help sandbox disaster sample test model catalogue chaos large rollout boot-test lint dist dist-test ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,6 +25,11 @@ sandbox: ## the main job on this machine: a group of instances forms a cluster, 
 	@tests/tools/install build etcd
 	cargo build --bin etcd-bootstrap --example sandbox
 	cargo run --quiet --example sandbox
+
+disaster: ## all instances are lost, then the quorum, and a person recovers both: on every etcd that the machine can have
+	@tests/tools/install build etcd restore
+	cargo build --bin etcd-bootstrap --example sandbox
+	tests/tools/disaster
 
 sample: ## the README's sample of `make sandbox`, from a run of now
 	@tests/tools/install build etcd
@@ -58,7 +63,7 @@ rollout: ## an instance refresh while clients write: of 3 and 5, both orders, to
 	tests/tools/rollout
 
 boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, and what may happen to them; needs root
-	@tests/tools/install etcd config boot
+	@tests/tools/install etcd restore config boot
 	tests/tools/check-dist $(dist) target/boot/trixie
 	cargo run --example boot
 

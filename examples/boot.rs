@@ -142,6 +142,7 @@ impl Plan {
             root: target.join("boot").join(self.suite),
             layers: repository.join("examples/boot"),
             etcd: etcd.map(|path| path.canonicalize().unwrap_or(path)),
+            restore_tool: target.join("tools/etcdutl"),
             flavour,
             dist: dist.to_owned(),
             ignition: target.join("tools/ignition"),

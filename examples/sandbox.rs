@@ -8,6 +8,8 @@
 
 #[path = "sandbox/crowd.rs"]
 mod crowd;
+#[path = "sandbox/disaster.rs"]
+mod disaster;
 #[path = "sandbox/report.rs"]
 mod report;
 #[path = "sandbox/rollout.rs"]
@@ -39,7 +41,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(3..=60))]
     nodes: u32,
 
-    /// What is told: the life of a cluster, or an instance refresh while clients write
+    /// What is told: the life of a cluster, an instance refresh while clients write, or how it is recovered from two losses
     #[arg(long, value_name = "NAME", value_enum, default_value = "life")]
     story: Which,
 
@@ -133,6 +135,7 @@ enum Scheme {
 enum Which {
     Life,
     Rollout,
+    Disaster,
 }
 
 fn parse_action(name: &str) -> Result<Action, String> {
@@ -169,6 +172,10 @@ async fn play(options: &Options) -> Result<Option<Story<'_>>, String> {
     println!("etcd {version} ({}), agent {}", programs.etcd.display(), programs.agent.display());
     if options.story == Which::Rollout {
         write_json(options, &rollout::play(options, &programs, version).await?)?;
+        return Ok(None);
+    }
+    if options.story == Which::Disaster {
+        write_json(options, &disaster::play(options, &programs, version).await?)?;
         return Ok(None);
     }
     if let Some(runs) = options.runs {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{EtcdVersion, Policy, Seen};
+use crate::model::{EtcdVersion, GivenUp, Policy, Seen};
 use crate::tls;
 
 /// All that the options say.
@@ -27,6 +27,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Which etcd this node will start.
     pub etcd: OwnEtcd,
+    /// How snapshots are restored.
+    pub restore: Restore,
     /// Where `watch` writes metrics; None nowhere.
     pub metrics_file: Option<PathBuf>,
     /// How long the run may take; None for ever.
@@ -39,6 +41,37 @@ pub struct Config {
     pub issuing: Option<Issuing>,
     /// How the commands that only look print.
     pub output: Output,
+}
+
+/// How snapshots are restored.
+#[derive(Debug, Clone)]
+pub struct Restore {
+    /// etcd's tool and its arguments, with blanks between them; None: whichever is there.
+    pub tool: Option<String>,
+    /// How much the revision is raised, so that no client has seen a later one; 0: not at all.
+    pub bump: u64,
+}
+
+/// What a new cluster is to begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// A snapshot, or a database file of a member that does not run.
+    File(PathBuf),
+    /// This node's own data.
+    ThisNode,
+}
+
+/// What a person orders of `recover`.
+#[derive(Debug, Clone)]
+pub struct Recovery {
+    /// What the new cluster begins with.
+    pub from: From,
+    /// What is given up; None: the plan is printed and nothing is changed.
+    pub gives_up: Option<GivenUp>,
+    /// Instances and members that are vouched for.
+    pub despite: Vec<String>,
+    /// Whether the data may be of another cluster.
+    pub foreign: bool,
 }
 
 /// How a node comes by its certificate.

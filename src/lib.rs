@@ -27,6 +27,7 @@ pub mod apply;
 pub mod observe;
 
 pub mod issue;
+pub mod recover;
 pub mod report;
 pub mod setup;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use etcd_bootstrap::cli::{Cli, Command};
-use etcd_bootstrap::config::Config;
+use etcd_bootstrap::config::{Config, Recovery};
 use etcd_bootstrap::exit::Exit;
 use etcd_bootstrap::setup::Setup;
 use etcd_bootstrap::{cli, commands, log};
@@ -34,8 +34,7 @@ async fn carry_out(Cli { command, options }: Cli) -> Exit {
         Command::Explain { file } => commands::explain(&file, config.output),
         Command::Certificate { authority: true, .. } => commands::authority(&config).await,
         command @ (Command::Ready | Command::Watch | Command::Certificate { .. }) if dry_run => {
-            let name = format!("{command:?}").to_lowercase();
-            tracing::info!("a dry run of {} does nothing: see status", name.split(' ').next().unwrap_or_default());
+            tracing::info!("a dry run of {} does nothing: see status", command.name());
             Exit::Done
         }
         Command::Certificate { force, .. } => commands::certificate(&config, force).await,
@@ -44,6 +43,10 @@ async fn carry_out(Cli { command, options }: Cli) -> Exit {
         Command::Ready => with_setup(config, commands::ready).await,
         Command::Leave if dry_run => with_setup(config, async |s| commands::dry_run(s, commands::LEAVE).await).await,
         Command::Leave => with_setup(config, commands::leave).await,
+        Command::Recover { from, yes, despite, foreign_snapshot: foreign } => {
+            let recovery = Recovery { from, gives_up: yes.filter(|_| !dry_run), despite, foreign };
+            with_setup(config, async |s| commands::recover(s, &recovery).await).await
+        }
         Command::Run if dry_run => with_setup(config, async |s| commands::dry_run(s, commands::RUN).await).await,
         Command::Run => {
             if let Some(why) = options.too_short_a_deadline() {

@@ -253,7 +253,7 @@ async fn b10_f41_f70_f96_without_a_quorum_nothing_is_changed_and_nobody_is_ready
     assert_eq!(run.code, 75, "{}", run.stderr);
     assert!(run.stderr.contains(&nodes[0].address.to_string()), "the survivor is named: {}", run.stderr);
     assert!(
-        run.stderr.contains("restore a snapshot"),
+        run.stderr.contains("recover --from=this-node"),
         "two of three are gone, and the way out is named: {}",
         run.stderr
     );

@@ -30,6 +30,8 @@ mod failures;
 mod files;
 // The group's life cycle, on real etcd.
 mod life;
+// Ways back from a loss, on real etcd.
+mod recovery;
 // A database that takes a while to arrive.
 mod large;
 // Observations of the field, decided again.

@@ -31,6 +31,8 @@ pub struct Image {
     pub layers: PathBuf,
     /// An etcd in place of the distribution's.
     pub etcd: Option<PathBuf>,
+    /// etcd's tool that restores snapshots.
+    pub restore_tool: PathBuf,
     pub flavour: Flavour,
     /// `target/dist`.
     pub dist: PathBuf,

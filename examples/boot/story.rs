@@ -2,6 +2,7 @@
 //! what holds after each of them is in `sound`.
 
 mod group;
+mod recovery;
 mod scenes;
 mod sound;
 
@@ -124,14 +125,22 @@ impl Story<'_> {
 
     async fn tls(&mut self) -> Result<(), String> {
         // etcd compares the certificate with the address that a connection comes from: the judge's too.
-        let addresses = (0..5).map(|number| self.lab.address(number)).chain([OWN]);
+        let addresses = (0..10).map(|number| self.lab.address(number)).chain([OWN]);
         let names: Vec<_> = addresses.map(|address| address.to_string()).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let certified = Authority::new().write(&self.logs, &names).and_then(|files| self.lab.use_tls(&files));
         certified.map_err(|error| format!("make certificates: {error}"))?;
         self.scene("3 Flatcar nodes with TLS form a cluster at first boot", async |s| s.form(3).await).await?;
         self.scene("one with TLS replaced by a fresh node", async |s| s.replace_with_a_new_address().await).await?;
-        self.scene("one with TLS replaced: the resolver takes 3 s", async |s| s.replace_in(SLOW).await).await
+        self.scene("one with TLS replaced: the resolver takes 3 s", async |s| s.replace_in(SLOW).await).await?;
+        self.scene("all lost, recovered from a snapshot as the README says", async |s| {
+            s.recover_from_a_snapshot().await
+        })
+        .await?;
+        self.scene("quorum lost, recovered from a survivor as the README says", async |s| {
+            s.recover_from_a_survivor().await
+        })
+        .await
     }
 
     async fn names(&mut self) -> Result<(), String> {

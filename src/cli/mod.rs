@@ -16,6 +16,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::compat::from_go_form;
+use crate::config::From;
+use crate::model::GivenUp;
 
 /// Bootstraps etcd on an EC2 Auto Scaling group: reads the group, removes members whose instance is proven dead,
 /// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
@@ -53,6 +55,22 @@ pub enum Command {
     Watch,
     /// Take this node's member out of its cluster, without costing the quorum
     Leave,
+    /// Make a new cluster of one out of a snapshot or of this node's data, after the old one is lost; without --yes, print
+    /// the plan
+    Recover {
+        /// What it begins with: `this-node`, or a snapshot or database file
+        #[arg(long, value_name = "this-node|FILE", value_parser = from)]
+        from: From,
+        /// Do it: the id of the cluster that is given up for lost, as the plan shows it; `none` where there is none
+        #[arg(long, value_name = "ID|none")]
+        yes: Option<GivenUp>,
+        /// An instance or member that never runs again, which this program cannot see
+        #[arg(long, value_name = "NAME")]
+        despite: Vec<String>,
+        /// Take the data of another cluster than the one that is given up
+        #[arg(long)]
+        foreign_snapshot: bool,
+    },
     /// Issue this node's certificate where it is due, beside an etcd that runs
     Certificate {
         /// Issue a new one in any case, and try it on nobody
@@ -62,6 +80,21 @@ pub enum Command {
         #[arg(long, conflicts_with = "force")]
         authority: bool,
     },
+}
+
+impl Command {
+    /// As it is typed.
+    pub fn name(&self) -> String {
+        let variant = format!("{self:?}").to_lowercase();
+        variant.split(' ').next().unwrap_or_default().to_owned()
+    }
+}
+
+fn from(text: &str) -> Result<From, String> {
+    match text {
+        "this-node" => Ok(From::ThisNode),
+        file => std::path::absolute(file).map(From::File).map_err(|e| e.to_string()),
+    }
 }
 
 /// What every variable of an option begins with.
@@ -88,10 +121,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     if let Some(missing) = cli.options.certificates.missing(cli.options.proxy_mode, &cli.options.tls) {
         return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
     }
-    if let (true, Some(command @ (Command::Ready | Command::Watch | Command::Leave))) =
+    if let (true, Some(command @ (Command::Ready | Command::Watch | Command::Leave | Command::Recover { .. }))) =
         (cli.options.proxy_mode, &cli.command)
     {
-        let no_member = format!("--proxy-mode has no {command:?}: a consumer runs no member").to_lowercase();
+        let no_member = format!("--proxy-mode has no {}: a consumer runs no member", command.name());
         return Err(Cli::command().error(ErrorKind::ArgumentConflict, no_member));
     }
     if let Some(unknown) = unknown_variable() {

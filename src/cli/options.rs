@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 
 use super::compat::go_bool;
 use super::is_set;
-use crate::config::{Config, Emit, Issuing, Output, OwnEtcd, ProxyStyle};
+use crate::config::{Config, Emit, Issuing, Output, OwnEtcd, ProxyStyle, Restore};
 use crate::model::{
     AddressForm, Blind, BlindKind, EtcdVersion, FoundingRule, InitialCluster, JoinAs, Leave, Policy, Prune, Role,
     Scheme, Seen, is_bare, launch_hook, terminate_hook,
@@ -195,6 +195,17 @@ pub struct Options {
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PRUNE", value_enum, default_value = "auto")]
     pub prune: Prune,
 
+    /// etcd's own tool that `recover` restores with, and its arguments, with blanks between them [default: etcdutl, else
+    /// etcdctl]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_RESTORE_TOOL", value_name = "COMMAND")]
+    pub restore_tool: Option<String>,
+
+    /// How much `recover` raises the revision, so that no client has seen a later one; 0 leaves it
+    ///
+    /// Watches of before are cut off then, and their clients read everything anew.
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_BUMP_REVISION", value_name = "N", default_value = "1000000000")]
+    pub bump_revision: u64,
+
     /// Where `watch` writes metrics, as Prometheus's textfile collector reads them [default: nowhere]
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_METRICS_FILE", value_name = "PATH")]
     pub metrics_file: Option<PathBuf>,
@@ -375,6 +386,7 @@ impl Options {
                     OwnEtcd::Told(Seen::No(Blind { kind: BlindKind::Absent, why }))
                 }
             },
+            restore: Restore { tool: self.restore_tool.clone(), bump: self.bump_revision },
             metrics_file: self.metrics_file.clone(),
             deadline: self.deadline.0,
             peer_tls: match &issuing {
@@ -432,7 +444,12 @@ impl Options {
         // etcd 3.6 and 3.7 only warn of them and start a cluster of their own (F58).
         let dead = ["ETCD_PROXY", "ETCD_DISCOVERY"].into_iter().filter(|name| is_set(name));
         let dead = dead.map(|name| format!("{name} is set in the environment; newer etcds ignore it"));
-        ignored.chain(dead).collect()
+        // etcd reads it of its own environment, and goes on alone, at every start (S8).
+        let force = is_set("ETCD_FORCE_NEW_CLUSTER").then(|| {
+            "ETCD_FORCE_NEW_CLUSTER is set in the environment; no file of this program passes it on: see recover"
+                .to_owned()
+        });
+        ignored.chain(dead).chain(force).collect()
     }
 
     /// What is wrong with a deadline within the founding grace, which begins anew in each run; None where nothing is.

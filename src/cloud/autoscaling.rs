@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 
 use super::aws::{CallError, Date, MAX_PAGES, Whole, classify, endless};
 use crate::errors::Failed;
-use crate::model::{BlindKind, CLUSTER_TAG, FOUNDING_TAG, Group, Hook, InstanceId};
+use crate::model::{BlindKind, CLUSTER_TAG, FOUNDING_TAG, Group, Hook, InstanceId, REPLACED_TAG, read_replaced};
 
 /// The service in one region.
 #[derive(Clone)]
@@ -144,6 +144,7 @@ fn one_group(
         desired: usize::try_from(group.desired_capacity().unwrap_or_default()).unwrap_or_default(),
         cluster_tag: tag(CLUSTER_TAG),
         founding_tag: tag(FOUNDING_TAG),
+        replaced: tag(REPLACED_TAG).map(|tag| read_replaced(&tag)).unwrap_or_default(),
         instances: instances
             .filter_map(|i| {
                 let state = i.lifecycle_state().map(|s| s.as_str()).unwrap_or_default();

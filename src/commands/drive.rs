@@ -2,6 +2,7 @@
 //!
 //! Owns the only deadline, the only retry, and the log of what is decided. Every rule is in `decide`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::exit::Exit;
 use crate::files::saved::{self, Format, Record};
 use crate::founders::Voice;
 use crate::model::{
-    Action, Blind, BlindKind, Change, Decision, Deeds, History, Observation, Policy, Reason, Role, Seen, UNTAGGED,
+    Action, Blind, BlindKind, Change, Decision, Deeds, History, InstanceId, Observation, Policy, Reason, Role, Seen,
+    UNTAGGED,
 };
 use crate::observe::{Given, Inside, Observer, OwnPorts, Ports, Scope};
 use crate::report::name;
@@ -77,6 +79,8 @@ pub struct Drive<'a> {
     stop: Arc<Notify>,
     /// How many passes got beyond the metadata.
     looks: u32,
+    /// Whom EC2 is asked about in each pass, whoever else is.
+    also: BTreeSet<InstanceId>,
 }
 
 enum Next {
@@ -107,7 +111,16 @@ impl<'a> Drive<'a> {
             refusal: None,
             stop: Arc::default(),
             looks: 0,
+            also: BTreeSet::new(),
         }
+    }
+
+    /// Asks EC2 about these in each pass, from the first on.
+    #[must_use]
+    pub fn asking_about(mut self, instances: BTreeSet<InstanceId>) -> Self {
+        self.history = Some(History { member_instances: instances.clone(), ..History::default() });
+        self.also = instances;
+        self
     }
 
     /// Saves what each decision rests on.
@@ -193,16 +206,18 @@ impl<'a> Drive<'a> {
 
     /// A few looks and no change. None when the deadline cuts them short, which is logged.
     pub async fn look_twice(&mut self, between: Duration) -> Option<Observation> {
-        let looks = async {
-            let first = self.observe().await?;
-            self.remember(&first);
-            tokio::time::sleep(between).await;
-            self.pace.ask_aws_now();
-            self.observe().await
-        };
-        let seen = looks.await;
-        if seen.is_none() {
-            error!("the deadline came before two looks were over: AWS or the metadata did not answer in time");
+        self.look_anew().await?;
+        tokio::time::sleep(between).await;
+        self.look_anew().await
+    }
+
+    /// One look, at a fresh reply of AWS, and no change. None when the deadline cuts it short, which is logged.
+    pub async fn look_anew(&mut self) -> Option<Observation> {
+        self.pace.ask_aws_now();
+        let seen = self.observe().await;
+        match &seen {
+            Some(observation) => self.remember(observation),
+            None => error!("the deadline came before a look was over: AWS or the metadata did not answer in time"),
         }
         seen
     }
@@ -408,7 +423,8 @@ impl<'a> Drive<'a> {
 
     fn remember(&mut self, observation: &Observation) {
         self.deeds = deeds_that_count(&self.deeds, observation);
-        let seen = remember(observation, &self.setup.config.policy);
+        let mut seen = remember(observation, &self.setup.config.policy);
+        seen.member_instances.extend(self.also.iter().cloned());
         self.history = Some(History { deeds: self.deeds.clone(), ..seen });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::start::{refuse, wait};
-use super::view::{client_views, quorum};
+use super::view::{client_views, is_given_up, quorum};
 use crate::model::{
     Action, Blind, BlindKind, ClusterId, Decision, InstanceId, Member, MemberUrl, Observation, Reason, Seen,
 };
@@ -17,7 +17,7 @@ pub(super) fn follow(o: &Observation) -> Decision {
         return wait(Reason::Ec2Blind(blind.clone()));
     }
     let mut lists: BTreeMap<ClusterId, &[Member]> = BTreeMap::new();
-    for (_, view) in client_views(o) {
+    for (_, view) in client_views(o).filter(|(_, view)| !is_given_up(o, view.cluster_id)) {
         if let Seen::Yes(list) = &view.quorum_list {
             lists.insert(view.cluster_id, list);
         }

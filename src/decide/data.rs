@@ -1,8 +1,11 @@
 //! A node with data of its own: start on it, wait, refuse, or set it aside.
 
+use std::collections::BTreeMap;
+
 use super::death::{Verdict, judge, living_holder};
 use super::founders::{Disk, Lost, gave_up, has_moved_on, lost_founders, own_founders, statement_of, tagged};
 use super::life::{Departure, departure};
+use super::recover::successor;
 use super::start::{initial_cluster_of, refuse, set_aside, wait};
 use super::view::{Cluster, client_views, etcds, formed_clusters, own_group, quorum, tag_names};
 use crate::model::{
@@ -20,6 +23,12 @@ pub(super) struct OwnLog<'a> {
 /// Waits for nobody: a whole cluster may be coming back from a power cut while AWS is down (F51, F52).
 pub(super) fn with_data(o: &Observation, p: &Policy, me: &Identity, mine: &OwnLog<'_>, start: Start) -> Decision {
     let formed = formed_clusters(o);
+    if let Some(by) = successor(o, mine.cluster) {
+        return make_room(&formed, mine, by);
+    }
+    if let Some(why) = &o.log_damage {
+        return without_its_log(&formed, mine, why);
+    }
     let other = formed.keys().find(|id| **id != mine.cluster);
     match (formed.contains_key(&mine.cluster), other) {
         // The group's own word: the other is a stranger, and the rest of this cluster may be coming back as well. To
@@ -38,6 +47,26 @@ pub(super) fn with_data(o: &Observation, p: &Policy, me: &Identity, mine: &OwnLo
             let stopped = copied(o, p, me, cluster, mine).or_else(|| log_ahead(o, cluster).map(refuse));
             stopped.unwrap_or_else(|| among_own_cluster(o, p, cluster, mine, start))
         }
+    }
+}
+
+/// A person has given this cluster up, and another was recovered from what was left of it. What comes back of the old one
+/// must not run beside it, and is set aside once the new one has a quorum (S10).
+fn make_room(formed: &BTreeMap<ClusterId, Cluster<'_>>, mine: &OwnLog<'_>, by: &str) -> Decision {
+    let serves = |cluster: &&Cluster<'_>| cluster.id.is_meant_by(by) && cluster.confirmed_list().is_some();
+    match formed.values().find(serves) {
+        Some(cluster) => set_aside(Reason::ReplacedByRecovery { mine: mine.cluster, by: cluster.id }),
+        None => wait(Reason::ClusterReplaced { mine: mine.cluster, by: by.to_owned() }),
+    }
+}
+
+/// No etcd starts on a damaged log, again and again. What this node acknowledged is in the logs of those who confirm the list
+/// without it, or was never committed: with them it may begin anew, under an id of its own. Alone it keeps what it has.
+fn without_its_log(formed: &BTreeMap<ClusterId, Cluster<'_>>, mine: &OwnLog<'_>, why: &str) -> Decision {
+    let why = why.to_owned();
+    match formed.get(&mine.cluster).and_then(Cluster::confirmed_list) {
+        Some(_) => set_aside(Reason::DamagedLogAside { member: mine.member, why }),
+        None => wait(Reason::LogDamaged { why }),
     }
 }
 

@@ -171,7 +171,7 @@ pub(super) fn silent(o: &Observation, p: &Policy, m: &Member) -> bool {
     })
 }
 
-fn is_quiet(answer: &PeerAnswer) -> bool {
+pub(super) fn is_quiet(answer: &PeerAnswer) -> bool {
     matches!(answer, PeerAnswer::Absent(Absence::Refused | Absence::NoAnswer(_) | Absence::NoName(_)))
 }
 

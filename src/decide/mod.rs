@@ -16,6 +16,7 @@ mod join;
 pub mod leave;
 pub mod life;
 pub mod ready;
+mod recover;
 mod sound;
 mod start;
 mod version;
@@ -25,6 +26,7 @@ mod watch;
 pub use death::{FORGOTTEN_GRACE, LEAVING_GRACE, NEVER_STARTED_GRACE, Verdict, judge};
 pub use founders::holds_port;
 pub use health::{doubts, soundness};
+pub use recover::recover;
 pub use view::{is_stranger, listed_members, members_of_own_cluster};
 pub use watch::watch;
 

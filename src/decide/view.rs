@@ -18,6 +18,12 @@ pub(super) fn other_tag(o: &Observation, cluster: ClusterId) -> Option<&str> {
     o.group.ok()?.cluster_tag.as_deref().filter(|tag| !cluster.is_meant_by(tag))
 }
 
+/// Whether a person has given a cluster up, and another was recovered from it: what comes back of it is nobody's to join or
+/// to follow. Who writes its id to the group's tag again has taken that back.
+pub(super) fn is_given_up(o: &Observation, cluster: ClusterId) -> bool {
+    o.group.ok().is_some_and(|group| group.replaced.contains(&cluster)) && !tag_names(o, cluster)
+}
+
 /// A finding that an earlier pass may have made too, with this one counted.
 pub(super) fn continued<T>(
     earlier: Option<&Sighting<T>>,
@@ -158,8 +164,8 @@ pub(super) fn formed_clusters(o: &Observation) -> BTreeMap<ClusterId, Cluster<'_
     probes.sort_by(|a, b| a.asked.cmp(&b.asked));
     for probe in probes {
         let view = match &probe.peer {
-            PeerAnswer::Etcd(view) => view,
-            PeerAnswer::Agent(_) | PeerAnswer::Absent(_) => continue,
+            PeerAnswer::Etcd(view) if !is_given_up(o, view.cluster_id) => view,
+            PeerAnswer::Etcd(_) | PeerAnswer::Agent(_) | PeerAnswer::Absent(_) => continue,
         };
         let led = matches!(&probe.client, Some(Ok(client)) if client.leader.is_some());
         let ran = view.members.iter().any(Member::published);

@@ -156,7 +156,7 @@ pub struct Version {
 /// An entry of `GET /members`: ids are bare numbers above 2^53, and what has its default value is left out (E17).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ListedMember {
+pub(super) struct ListedMember {
     id: u64,
     #[serde(default)]
     name: String,
@@ -169,7 +169,7 @@ struct ListedMember {
 }
 
 impl ListedMember {
-    fn member(self) -> Result<Member, String> {
+    pub(super) fn member(self) -> Result<Member, String> {
         member(self.id, self.name, &self.peer_urls, &self.client_urls, self.is_learner)
     }
 }

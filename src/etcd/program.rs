@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use crate::model::{Blind, BlindKind, EtcdVersion};
+use crate::config::OwnEtcd;
+use crate::model::{Blind, BlindKind, EtcdVersion, Seen};
 
 /// It takes some 50 ms. One on a disk that hangs is not worth more of a node's start than this.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,6 +32,14 @@ pub async fn fetch_version(etcd: &Path) -> Result<EtcdVersion, Blind> {
     };
     let version = told.lines().find_map(|line| line.strip_prefix("etcd Version: ")?.trim().parse().ok());
     version.ok_or_else(|| blind(BlindKind::Malformed, "it does not answer as an etcd".to_owned()))
+}
+
+/// The version that a node's etcd has, where it is told or asked for.
+pub async fn version_of(etcd: &OwnEtcd) -> Seen<EtcdVersion> {
+    match etcd {
+        OwnEtcd::Told(version) => version.clone(),
+        OwnEtcd::Program(path) => fetch_version(path).await.map_or_else(Seen::No, Seen::Yes),
+    }
 }
 
 async fn ask(etcd: &Path) -> io::Result<String> {

@@ -31,6 +31,10 @@ pub struct Observation {
     /// None without such data, and where it cannot be read.
     #[serde(default)]
     pub own_commit: Option<u64>,
+    /// What of the own log is damaged, so that no etcd starts on it; None where all is well, and where nobody looked: only
+    /// the main job does, before etcd runs.
+    #[serde(default)]
+    pub log_damage: Option<String>,
     /// The etcd that this node will start; None where it was not asked: by a node with data, and by a consumer.
     pub etcd: Option<Seen<EtcdVersion>>,
     /// What this disk has agreed to; No, `Absent`, before it is asked for the first time.
@@ -139,6 +143,9 @@ pub struct Group {
     /// The value of the tag `etcd-bootstrap/founding`; None where the group has no such tag.
     #[serde(default)]
     pub founding_tag: Option<String>,
+    /// The clusters that others have been recovered from, by the tag `etcd-bootstrap/replaced`.
+    #[serde(default)]
+    pub replaced: Vec<ClusterId>,
     /// Where each instance is in its life cycle.
     pub instances: BTreeMap<InstanceId, LifecycleState>,
     /// When AWS was asked; two observations with the same time rest on one read.

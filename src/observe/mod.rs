@@ -7,7 +7,7 @@ mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -77,6 +77,8 @@ pub struct Observer {
     ports: Arc<Ports>,
     /// Asked once: etcd does not start history this program has ended.
     etcd: Arc<OnceCell<Seen<EtcdVersion>>>,
+    /// Looked for once.
+    damage: OnceLock<Option<String>>,
     /// Where an etcd answered in the last pass.
     heard: BTreeSet<MemberUrl>,
 }
@@ -88,6 +90,7 @@ pub struct Inside {
     /// What its data directory holds.
     pub own_data: OwnData,
     own_commit: Option<u64>,
+    log_damage: Option<String>,
 }
 
 /// What the loop gives to a pass.
@@ -103,7 +106,7 @@ pub struct Given<'a> {
 impl Observer {
     /// Has not looked yet.
     pub fn new(sources: Sources, ports: Arc<Ports>) -> Self {
-        Self { sources, ports, etcd: Arc::default(), heard: BTreeSet::new() }
+        Self { sources, ports, etcd: Arc::default(), damage: OnceLock::new(), heard: BTreeSet::new() }
     }
 
     /// The first half of a pass: this node itself.
@@ -118,12 +121,20 @@ impl Observer {
             OwnData::Log { had_leader: true, .. } => data::read_commit(data_dir, wal_dir),
             OwnData::Log { .. } | OwnData::Empty | OwnData::NoLog | OwnData::Unreadable { .. } => None,
         };
+        let log_damage = matches!(own_data, OwnData::Log { .. }).then(|| self.find_damage()).flatten();
         // Where the group wants this instance concerns nobody else.
         let fresh = match scope {
             Scope::Everything | Scope::LifeCycle => fresh,
             Scope::Myself | Scope::Group => Freshness::LastReply,
         };
-        Inside { me: cloud.identify(fresh).await, own_data, own_commit }
+        Inside { me: cloud.identify(fresh).await, own_data, own_commit, log_damage }
+    }
+
+    /// Once: no etcd runs while the main job looks, and the log may be of some hundred MB.
+    fn find_damage(&self) -> Option<String> {
+        let Sources { data_dir, wal_dir, own_ports, .. } = &self.sources;
+        let find = || data::read_damage(data_dir, wal_dir.as_deref());
+        (*own_ports == OwnPorts::Skip).then(|| self.damage.get_or_init(find).clone()).flatten()
     }
 
     /// The second half: AWS and the others.
@@ -149,10 +160,7 @@ impl Observer {
             OwnData::Log { .. } | OwnData::Unreadable { .. } => false,
         };
         let (etcd, place) = (self.etcd.clone(), self.sources.etcd.clone());
-        let fetch = async move || match place {
-            OwnEtcd::Told(version) => version,
-            OwnEtcd::Program(path) => program::fetch_version(&path).await.map_or_else(Seen::No, Seen::Yes),
-        };
+        let fetch = async move || program::version_of(&place).await;
         async move { if joins { Some(etcd.get_or_init(fetch).await.clone()) } else { None } }
     }
 
@@ -161,7 +169,7 @@ impl Observer {
         cloud: &mut Cloud,
         fresh: Freshness,
         scope: Scope,
-        Inside { mut me, own_data, own_commit }: Inside,
+        Inside { mut me, own_data, own_commit, log_damage }: Inside,
         Given { history, statement, port_trouble }: Given<'_>,
     ) -> Observation {
         let (group, ec2) = match scope {
@@ -203,6 +211,7 @@ impl Observer {
             me,
             own_data,
             own_commit,
+            log_damage,
             etcd: None,
             record,
             port_trouble,

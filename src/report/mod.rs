@@ -1,6 +1,7 @@
 //! What a person, or a machine, is shown of an observation and its decision: the dry run, `status`, `explain`.
 
 mod metrics;
+mod plan;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,6 +9,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 pub use self::metrics::metrics;
+pub use self::plan::Plan;
 use crate::decide::{Verdict, judge, listed_members};
 use crate::model::{
     Action, Change, Decision, InstanceId, LifecycleState, Member, Observation, OwnData, PeerAnswer, Policy, Probe,

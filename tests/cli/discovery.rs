@@ -193,6 +193,18 @@ async fn f58_variables_that_newer_etcds_ignore_are_warned_of_and_written_empty()
     assert_eq!([&written["ETCD_PROXY"], &written["ETCD_DISCOVERY"]], ["", ""], "{written:?}");
 }
 
+#[tokio::test]
+async fn r03_force_new_cluster_is_warned_of_and_passed_on_to_nobody() {
+    let mut rig = rig();
+    rig.group(GROUP, 1);
+    rig.setup.agent_environment.insert("ETCD_FORCE_NEW_CLUSTER".into(), "true".into());
+    let node = rig.launch(Some(GROUP)).unwrap();
+    let run = node.agent("run", &[]).await.unwrap();
+    let warned = run.stderr.lines().any(|l| l.starts_with('W') && l.contains("ETCD_FORCE_NEW_CLUSTER"));
+    assert!(run.code == 0 && warned, "{}", run.stderr);
+    assert_eq!(node.environment().unwrap().unwrap()["ETCD_FORCE_NEW_CLUSTER"], "");
+}
+
 // ---------------------------------------------------------------- what tests are made of
 
 /// A rig whose agents get from their environment what a test must redirect, and nothing else: the command lines stay

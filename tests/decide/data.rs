@@ -225,3 +225,24 @@ fn f46_a_database_without_its_log_is_set_aside_before_anything_starts() {
     // It is not set aside for nothing.
     Scene::founders(3).silent(3).data(OwnData::NoLog).waits("founders-silent");
 }
+
+#[test]
+fn f114_a_damaged_log_makes_room_where_the_others_are_a_quorum_only() {
+    let list = [voter(1), voter(2), voter(3)];
+    let damaged = |mut scene: Scene| {
+        scene.o.log_damage = Some("near byte 7".into());
+        scene
+    };
+    let aside = Reason::DamagedLogAside { member: MemberId(1), why: "near byte 7".into() };
+    damaged(Scene::group(3).data(log(1, true)).serving(&list, 2..=3)).sets_aside(aside);
+    let waits = Reason::LogDamaged { why: "near byte 7".into() };
+    damaged(Scene::group(3).data(log(1, true))).waits(waits.clone());
+    damaged(Scene::group(3).data(log(1, true)).cloud_down()).waits(waits.clone());
+    damaged(Scene::group(3).data(log(1, true)).hesitant(BlindKind::Unreachable, &list, [2])).waits(waits.clone());
+    // Another cluster's quorum is none of its own.
+    let other = Scene::group(3).data(log(1, true)).member_of(OTHER, 2, &[voter(2)], Seen::Yes(vec![voter(2)]));
+    damaged(other).waits(waits);
+    // Afterwards its member is replaced as any whose disk is lost.
+    let gone = damaged(Scene::group(3).serving(&list, 2..=3)).because("replaces-own-lost-disk");
+    assert!(matches!(gone, Action::Change(Change::Remove { member: MemberId(1), .. })), "{gone:?}");
+}

@@ -15,6 +15,7 @@ mod life;
 mod never;
 mod no_data;
 mod random;
+mod recover;
 mod scene;
 mod start;
 mod version;

@@ -177,7 +177,7 @@ fn b10_f96_without_a_quorum_the_advice_is_by_cause() {
         let advice = reason.advice().expect("a person must do something");
         assert!(*lack == lacks && advice.contains(words), "{lack:?}: {advice}");
         assert!(!advice.contains("force-new-cluster"), "it keeps the cluster's id and splits a healthy one");
-        assert!(lacks == Lack::Instances || !advice.contains("snapshot"), "{advice}");
+        assert!(lacks == Lack::Instances || !advice.contains("recover"), "{advice}");
     };
     let list = [voter(2), voter(3), voter(4)];
     let shut = [Absence::Tls("certificate expired".into()), no_answer(), Absence::Refused];
@@ -193,11 +193,11 @@ fn b10_f96_without_a_quorum_the_advice_is_by_cause() {
     advises(&hesitant(2..=2), Lack::Etcds, "start the stopped members");
     let lost = |n: u64| hesitant(2..=2).known(n, "terminated");
     advises(&lost(3), Lack::Etcds, "start the stopped members");
-    advises(&lost(3).known(4, "terminated"), Lack::Instances, "snapshot");
+    advises(&lost(3).known(4, "terminated"), Lack::Instances, "recover --from=this-node");
     // This node's own disk is one of them.
     let wiped = Scene::group(3).hesitant(BlindKind::Unreachable, &[voter(1), voter(2), voter(3)], [2]);
     advises(&wiped, Lack::Etcds, "start the stopped members");
-    advises(&wiped.known(3, "terminated"), Lack::Instances, "snapshot");
+    advises(&wiped.known(3, "terminated"), Lack::Instances, "recover --from=this-node");
 }
 
 #[test]

@@ -4,11 +4,12 @@ use crate::founding::copy;
 use crate::scenario::{
     GROUP, PATIENCE, agent, cluster_id, form, intact, members, on_both_ends, on_one_etcd, put, whole,
 };
-use crate::support::node::Node;
+use crate::support::node::{Event, Node};
 use crate::support::rig::{Rig, addresses, environment_by_hand};
 
 on_both_ends!(
     f48_another_clusters_data_is_refused_and_kept,
+    f114_a_damaged_log_is_set_aside_while_the_others_are_a_quorum,
     b02_f86_the_newest_log_is_no_member_of_a_cluster_of_older_copies,
 );
 
@@ -114,4 +115,42 @@ async fn f46_f49_a_database_without_its_log_is_set_aside_and_kept(rig: Rig) {
     let kept = std::fs::read_dir(nodes[0].data_dir()).unwrap().flatten();
     let mut kept = kept.filter(|entry| entry.file_name().to_string_lossy().starts_with("member."));
     assert!(kept.any(|entry| entry.path().join("snap/db").is_file()), "the old database is still there");
+}
+
+async fn f114_a_damaged_log_is_set_aside_while_the_others_are_a_quorum(rig: Rig) {
+    let nodes = form(&rig, 3).await;
+    let mut client = put(&rig, &nodes).await;
+    client.put("marker", "to be found in the log", None).await.unwrap();
+    whole(&rig, &nodes).await;
+    for node in &nodes {
+        node.shut_down().await;
+    }
+    let files = std::fs::read_dir(nodes[0].data_dir().join("member/wal")).unwrap().map(|file| file.unwrap().path());
+    let log = files.filter(|file| file.extension().is_some_and(|kind| kind == "wal")).max().unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    let at = bytes.windows(22).position(|part| part == b"to be found in the log").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+
+    // What etcd says to it, and goes on saying.
+    nodes[0].boot_by_hand(&environment_by_hand(&nodes[0], &nodes));
+    nodes[0].wait_for(PATIENCE, |event| matches!(event, Event::EtcdExited { code } if *code != 0)).await.unwrap();
+    nodes[0].cut_power().await;
+    // Alone it keeps what it has.
+    let run = agent(&nodes[0], &["--deadline=3s"]).await;
+    assert_eq!(run.code, 75, "{}", run.stderr);
+    assert!(run.stderr.contains("log-damaged") && run.stderr.contains("checksum"), "{}", run.stderr);
+    assert_eq!(set_aside(&nodes[0]), 0);
+
+    nodes.iter().for_each(Node::boot);
+    whole(&rig, &nodes).await;
+    assert!(nodes[0].log("agent.log").contains("damaged-log-aside"));
+    assert_eq!(nodes.iter().map(set_aside).collect::<Vec<_>>(), [1, 0, 0]);
+    intact(&mut rig.judge.client(&addresses(&nodes[..1])).await.unwrap()).await;
+}
+
+/// How many directories of old data a node has.
+fn set_aside(node: &Node) -> usize {
+    let names = std::fs::read_dir(node.data_dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("member.")).count()
 }

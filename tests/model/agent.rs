@@ -6,8 +6,8 @@ use super::Scenario;
 use super::etcd::{self, Change, FIRST_ADDED, Row, Strict};
 use super::mutations::Done;
 use super::world::{
-    Act, Address, Agent, Aws, Before, Broken, Disk, Id, Life, Machine, Member, Memory, Node, Read, Record, Rules, Said,
-    World,
+    Act, Address, Agent, Aws, Before, Broken, Disk, Id, Life, Log, Machine, Member, Memory, Node, Read, Record, Rules,
+    Said, Statement, World,
 };
 
 /// More changes of the own disk than any rule asks for between two looks at the world.
@@ -19,6 +19,7 @@ pub struct Sight {
     pub me: Node,
     pub address: Address,
     pub data: Data,
+    pub damaged: bool,
     pub record: Option<Record>,
     pub given_up: Vec<Id>,
     pub aws: Option<Aws>,
@@ -185,7 +186,14 @@ fn judge(world: &mut World, n: Node, act: &Act) {
     let broken = match act {
         Act::Wait | Act::Refuse | Act::Start { .. } | Act::Tag { .. } => None,
         Act::BeginRecord | Act::Agree(_) | Act::GiveUp(_) => None,
-        Act::SetAside { .. } => world.machine(n).log().filter(|log| log.led).map(|_| Broken::DataSetAside),
+        Act::SetAside { .. } => {
+            let damaged = world.machine(n).damaged;
+            // An etcd that does not run is in no quorum.
+            let lives = |cluster| damaged && etcd::quorate(world, cluster).is_some();
+            let needed = |log: &&Log| log.led && !makes_room(world, log.cluster) && !lives(log.cluster);
+            let kept = world.machine(n).log().filter(needed);
+            kept.map(|_| Broken::DataSetAside)
+        }
         Act::Remove { member, via } => {
             let live = lives(world, n, *member).then_some(Broken::LiveMemberRemoved);
             live.or((!survives(world, *via, Change::Remove(*member))).then_some(Broken::QuorumAtRisk))
@@ -197,6 +205,12 @@ fn judge(world: &mut World, n: Node, act: &Act) {
         }
     };
     world.broken = world.broken.or(broken);
+}
+
+/// Whether a cluster was given up, and its successor has a quorum.
+fn makes_room(world: &World, cluster: usize) -> bool {
+    let successor = world.formed_cluster().filter(|c| Some(world.clusters[*c].id) == world.tag);
+    world.is_given_up(cluster) && successor.is_some_and(|c| etcd::quorate(world, c).is_some())
 }
 
 /// Whether a member belongs to another machine that is there: one with its log, or one at its address that was added
@@ -251,6 +265,7 @@ pub fn see(world: &World, n: Node, read: Read, rules: &Rules) -> Sight {
         me: n,
         address: machine.address,
         data,
+        damaged: machine.damaged,
         record: machine.record.clone(),
         given_up: machine.given_up.clone(),
         aws,
@@ -302,6 +317,16 @@ fn answer(world: &World, from: Node, address: Address) -> Answer {
     let Some(n) = world.at(address).filter(|n| world.reaches(from, *n)) else { return Answer::Silence };
     let machine = world.machine(n);
     match (&machine.agent, machine.log()) {
+        // It says that it agrees to nothing, if it has a record to say it with.
+        _ if machine.recovering.is_some() => Answer::Founding(
+            n,
+            machine.record.as_ref().map(|record| Statement {
+                founders: None,
+                nonce: record.nonce,
+                given_up: machine.given_up.clone(),
+                agreed: None,
+            }),
+        ),
         (_, Some(log)) if machine.etcd_runs => {
             let cluster = &world.clusters[log.cluster];
             let list = log.stale.clone().unwrap_or_else(|| cluster.list.clone());

@@ -14,6 +14,7 @@ impl World {
             desired: usize::from(nodes),
             tag: None,
             founding: None,
+            replaced: Vec::new(),
             aged: false,
             detached: false,
             aws_before: None,

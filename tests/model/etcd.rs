@@ -196,7 +196,7 @@ pub fn start(world: &mut World, n: Node, new: Option<Id>, list: &[(Option<Node>,
     world.machine_mut(n).agent = Agent::Off;
     let up = match &world.machine(n).disk {
         // With a log, etcd ignores the initial cluster (E11).
-        Disk::Log(_) => true,
+        Disk::Log(_) => !world.machine(n).damaged,
         Disk::Empty | Disk::Backend => {
             if world.machine(n).disk == Disk::Backend {
                 // etcd would open the old backend as a new member (F46).

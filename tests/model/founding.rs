@@ -247,5 +247,5 @@ fn b02_f84_an_old_disk_put_back_after_the_group_was_founded_again() {
 #[test]
 fn b02_f84_an_old_disk_put_back_while_its_cluster_lives() {
     let left = Left { wipes: 1, restores: 1, ..Left::default() };
-    Scenario::new(World::formed(3, 3, true, left)).sometimes(&[properties::ALL_JOINED]).explore(58, &["add joining"]);
+    Scenario::new(World::formed(3, 3, true, left)).sometimes(&[properties::ALL_JOINED]).explore(55, &["add joining"]);
 }

@@ -18,6 +18,9 @@ pub enum Event {
     Promote(Node),
     Tag(Node),
     StartTimesOut(Node),
+    // A person who recovers
+    Recover(Node, Read),
+    MoveIn(Node),
     // AWS
     Leave(Node),
     Terminate(Node),
@@ -32,6 +35,7 @@ pub enum Event {
     Restore(Node),
     Untag,
     LoseLog(Node),
+    Damage(Node),
     Cut(Node, Node),
     Isolate(Node),
     Heal,
@@ -49,6 +53,7 @@ impl World {
         for (n, m) in self.running() {
             self.steps(n, m, rules, &mut events);
             self.faults(n, m, rules, &mut events);
+            self.recoveries(n, m, &mut events);
         }
         self.cloud(rules, &mut events);
         if !self.cut.is_empty() {
@@ -70,7 +75,8 @@ impl World {
     /// What a node does by itself.
     pub fn steps(&self, n: Node, m: &Machine, rules: &Rules, events: &mut Vec<Event>) {
         match &m.agent {
-            _ if m.mute => {}
+            // Nothing else can start where a person recovers: the port is held.
+            _ if m.mute || m.recovering.is_some() => {}
             Agent::Off | Agent::Waiting(_) if !m.etcd_runs => {
                 events.push(Event::Look(n, Read::Now));
                 events.extend((self.left.reboots > 0).then_some(Event::Interrupted(n)));
@@ -99,7 +105,8 @@ impl World {
         let something = m.disk != Disk::Empty || m.record.is_some();
         events.extend((left.wipes > 0 && something && !too_soon).then_some(Event::Wipe(n)));
         events.extend((left.log_losses > 0 && m.log().is_some() && !too_soon).then_some(Event::LoseLog(n)));
-        events.extend((left.restores > 0 && m.saved.is_some()).then_some(Event::Restore(n)));
+        events.extend((left.damages > 0 && m.log().is_some() && !m.damaged && !too_soon).then_some(Event::Damage(n)));
+        events.extend((left.restores > 0 && m.saved.is_some() && !too_soon).then_some(Event::Restore(n)));
         if left.cuts > 0 {
             let others = self.running().map(|(other, _)| other).filter(|other| *other != n);
             events.extend(others.filter(|o| self.reaches(n, *o)).map(|other| Event::Cut(n, other)));
@@ -115,6 +122,15 @@ impl World {
             }
             Life::Leaving => events.push(Event::Terminate(n)),
             Life::ShuttingDown | Life::Terminated | Life::Forgotten => {}
+        }
+    }
+
+    /// What a person may try where etcd's unit is stopped.
+    fn recoveries(&self, n: Node, m: &Machine, events: &mut Vec<Event>) {
+        events.extend(m.recovering.map(|_| Event::MoveIn(n)));
+        if self.left.recoveries > 0 && !m.mute && !m.etcd_runs && m.recovering.is_none() {
+            events.push(Event::Recover(n, Read::Now));
+            events.extend(self.aws_before.is_some().then_some(Event::Recover(n, Read::Before)));
         }
     }
 
@@ -145,8 +161,13 @@ impl World {
     /// The world after an event that is no agent's.
     pub fn happen(&mut self, event: &Event, rules: &Rules) {
         match *event {
-            Event::Look(..) | Event::Denied(_) | Event::Interrupted(_) | Event::Carry(_) => {
-                unreachable!("agents do these")
+            Event::Look(..)
+            | Event::Denied(_)
+            | Event::Interrupted(_)
+            | Event::Carry(_)
+            | Event::Recover(..)
+            | Event::MoveIn(_) => {
+                unreachable!("agents and persons do these")
             }
             Event::Publish(n) => etcd::publish(self, n),
             Event::Promote(n) => etcd::promote(self, n),
@@ -186,6 +207,11 @@ impl World {
                 self.machine_mut(n).boots();
                 self.machine_mut(n).disk = Disk::Backend;
                 // The record lies beside the backend: it is set aside together with it.
+            }
+            Event::Damage(n) => {
+                self.left.damages -= 1;
+                self.machine_mut(n).boots();
+                self.machine_mut(n).damaged = true;
             }
             Event::Leave(n) => {
                 self.left.terminations -= 1;

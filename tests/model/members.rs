@@ -72,6 +72,14 @@ fn one_terminated_while_another_is_silent_or_wiped() {
 }
 
 #[test]
+fn f114_a_log_is_damaged_while_another_node_goes() {
+    let left = Left { damages: 1, terminations: 1, reboots: 1, ..Left::default() };
+    Scenario::new(World::formed(3, 3, true, left))
+        .sometimes(&[properties::REPLACED, properties::ALL_JOINED])
+        .explore(57_764, &["set-data-aside damaged-log-aside", "wait log-damaged", "remove replaces-own-lost-disk"]);
+}
+
+#[test]
 fn scaled_in_and_out_while_aws_lags() {
     let left = Left { scale_ins: 1, scale_outs: 1, odd_reads: 1, ..Left::default() };
     Scenario::new(World::formed(3, 3, true, left))

@@ -13,6 +13,7 @@
 //! - `spell.rs`: the same in the words of the shipped code.
 //! - `properties.rs`: what never happens, what sometimes must, and what always ends well.
 //! - `founding.rs`, `members.rs`: the scenarios.
+//! - `recovering.rs`: a person who gives a cluster up, and the scenarios of that.
 //! - `mutations.rs`: wrong rules and dropped assumptions, each of which must be found.
 //! - `walks.rs`: random walks with more nodes.
 
@@ -30,6 +31,7 @@ mod happen;
 mod members;
 mod mutations;
 mod properties;
+mod recovering;
 mod spell;
 mod walks;
 mod world;
@@ -50,6 +52,8 @@ pub struct Scenario {
     rules: Rules,
     policy: Policy,
     mutation: Option<&'static Mutation>,
+    /// The reason of the guard of `recover` that a person ignores.
+    ignored: Option<&'static str>,
     sometimes: &'static [Sometimes],
     /// Decisions are functions of what is seen, and the same sights come again and again.
     decided: RwLock<HashMap<Sight, Outcome>>,
@@ -66,6 +70,7 @@ impl Scenario {
             rules: Rules::USUAL,
             policy: policy(),
             mutation: None,
+            ignored: None,
             sometimes: &[],
             decided: RwLock::default(),
             said: Mutex::default(),
@@ -112,6 +117,8 @@ impl Scenario {
             Event::Carry(n) => agent::carry_out(&mut next, *n, &self.rules),
             Event::Denied(n) => agent::denied(&mut next, *n, self),
             Event::Interrupted(n) => agent::interrupted(&mut next, *n, self),
+            Event::Recover(n, read) => recovering::tag(&mut next, *n, *read, self),
+            Event::MoveIn(n) => recovering::move_in(&mut next, *n, self),
             event => next.happen(event, &self.rules),
         }
         if let Event::Interrupted(n) | Event::Reboot(n) = event {

@@ -200,6 +200,20 @@ const MUTATIONS: &[Mutation] = &[
         breaks: ("S4 no data", 6),
     },
     Mutation {
+        name: "a damaged log makes room whoever else is there",
+        input: SAME,
+        output: |_, decision| match &decision.reason {
+            Reason::LogDamaged { .. } => {
+                Decision { action: Action::Change(Change::SetDataAside { gives_up: None }), ..decision }
+            }
+            _ => decision,
+        },
+        disk: KEPT,
+        begin: || World::formed(3, 3, true, Left { damages: 1, reboots: 1, ..Left::default() }),
+        rules: USUAL,
+        breaks: ("S4 no data", 3),
+    },
+    Mutation {
         name: "data that was never led is kept",
         input: |o, _| {
             if let OwnData::Log { had_leader, .. } = &mut o.own_data {

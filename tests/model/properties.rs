@@ -34,6 +34,9 @@ pub fn never() -> Vec<Property<Scenario>> {
         Property::always("S4 no old backend is opened", |_: &Scenario, w: &World| {
             w.broken != Some(Broken::OldBackendOpened)
         }),
+        Property::always("S8 no cluster is given up that may live", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::GivenUpAlive)
+        }),
         Property::always("L1-L3 once faults stop, all ends well", |scenario: &Scenario, w: &World| {
             ends_well(scenario, w)
         }),
@@ -80,20 +83,24 @@ fn is_voter(world: &World, n: Node) -> bool {
 /// Whether the agents owe it to this world that all ends well: most voters of its cluster live, or nothing is left of a
 /// cluster and the tag names none.
 fn is_owed(world: &World) -> bool {
-    let mut formed = (0..world.clusters.len()).filter(|c| world.clusters[*c].formed && world.is_held(*c));
+    let held = |c: &usize| world.clusters[*c].formed && world.is_held(*c) && !world.is_given_up(*c);
+    let mut formed = (0..world.clusters.len()).filter(held);
     let Some(cluster) = formed.next() else { return world.tag.is_none() };
-    if is_a_persons(world) {
+    // Where a recovery ends after its tag, a person has to do it again, or undo the tag.
+    let unborn = world.tag.is_some_and(|tag| world.clusters.iter().all(|c| c.id != tag));
+    if unborn || is_a_persons(world) {
         return false;
     }
     let row = |member| world.clusters[cluster].row(member).is_some_and(|row| !row.learner);
-    let lives =
-        |m: &Machine| m.life == Life::InService && m.log().is_some_and(|log| log.cluster == cluster && row(log.member));
+    let lives = |m: &Machine| {
+        m.life == Life::InService && !m.damaged && m.log().is_some_and(|log| log.cluster == cluster && row(log.member))
+    };
     let living = world.nodes.iter().filter(|m| lives(m)).count();
     formed.next().is_none() && living >= quorum(world.clusters[cluster].voters())
 }
 
 /// L1, L3: every instance of the group is a published voter of one cluster.
-fn all_are_voters(world: &World) -> bool {
+pub fn all_are_voters(world: &World) -> bool {
     let Some(part) = world.formed_cluster().and_then(|cluster| etcd::quorate(world, cluster)) else { return false };
     let list = &world.clusters[part.cluster].list;
     let voter = |member| list.iter().any(|row| row.id == member && row.published && !row.learner);
@@ -113,7 +120,8 @@ fn nobody_else_is(world: &World) -> bool {
 /// Whether a person has put back a disk whose member has been removed since, or whose cluster is another now. Its node
 /// refuses, rightly, and the member that it was in between is gone while its instance is there: only a person can help.
 fn is_a_persons(world: &World) -> bool {
-    world.running().filter(|(_, m)| m.put_back).any(|(_, m)| {
+    let given_up = |m: &Machine| m.log().is_some_and(|log| world.is_given_up(log.cluster));
+    world.running().filter(|(_, m)| m.put_back && !given_up(m)).any(|(_, m)| {
         let member = m.log().and_then(|log| world.clusters[log.cluster].row(log.member));
         member.is_none() || m.log().map(|log| log.cluster) != world.formed_cluster()
     })
@@ -167,6 +175,7 @@ fn without_faults(scenario: &Scenario, world: &World) -> World {
             now = scenario.step(&now, &Event::Terminated(n));
         }
     }
+    now.nodes.iter_mut().for_each(|machine| machine.recovering = None);
     etcd::settle(&mut now);
     now
 }

@@ -115,7 +115,7 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
 }
 
-fn observation(sight: &Sight) -> Observation {
+pub fn observation(sight: &Sight) -> Observation {
     let (group, ec2) = cloud(sight);
     let me = Identity {
         instance: id(sight.me),
@@ -151,6 +151,7 @@ fn observation(sight: &Sight) -> Observation {
         me: Seen::Yes(me),
         own_data,
         own_commit: None,
+        log_damage: sight.damaged.then(|| "the model says so".into()),
         etcd: None,
         record,
         port_trouble: None,
@@ -189,6 +190,7 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
         desired: aws.desired,
         cluster_tag: aws.tag.map(|id| ClusterId(id).to_string()),
         founding_tag: aws.founding.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders))),
+        replaced: aws.replaced.iter().map(|id| ClusterId(*id)).collect(),
         instances: instances().filter_map(|(n, (life, ..))| Some((id(n), lifecycle(life)?.into()))).collect(),
         read_at: now(),
         date: Some(now()),
@@ -289,7 +291,7 @@ fn member(id: MemberId) -> Member {
     u8::try_from(id.0 - 1).expect("all ids are the model's own")
 }
 
-fn listed(row: &Row) -> Listed {
+pub fn listed(row: &Row) -> Listed {
     Listed {
         id: member_id(row.id),
         name: row.name.map(|n| id(n).to_string()).unwrap_or_default(),

@@ -43,7 +43,12 @@ impl Walk {
             restores: rng.u8(..2),
             untags: 0,
             denials: rng.u8(..3),
+            recoveries: 0,
+            damages: 0,
         };
+        // Who puts an old disk back has lost writes of himself, whatever else happens.
+        let some = |of| u8::from(left.restores == 0 && seed % 4 == of);
+        let left = Left { recoveries: some(0), damages: some(1), ..left };
         let nodes = [5, 7][rng.usize(..2)];
         let begin = match rng.u8(..6) {
             0 => World::fresh(nodes, left),

@@ -27,6 +27,8 @@ pub struct World {
     pub tag: Option<Id>,
     /// The group's tag `founding`.
     pub founding: Option<Founders>,
+    /// The group's tag `replaced`.
+    pub replaced: Vec<Id>,
     /// The first instances were launched long ago.
     pub aged: bool,
     /// A person detaches from the group whom they terminate.
@@ -62,9 +64,13 @@ pub struct Machine {
     pub saved: Option<(Log, Option<Record>)>,
     /// The disk is such a copy.
     pub put_back: bool,
+    /// No etcd starts on the log.
+    pub damaged: bool,
     pub etcd_runs: bool,
     /// Nothing runs before etcd when etcd does: then it is `Off`.
     pub agent: Agent,
+    /// A person recovers here: the tag names this cluster, and its data is not in its place yet.
+    pub recovering: Option<Id>,
 }
 
 /// What AWS makes of an instance.
@@ -216,6 +222,8 @@ pub struct Left {
     pub wipes: u8,
     /// Logs lost while the backend stays.
     pub log_losses: u8,
+    /// Logs damaged in their middle.
+    pub damages: u8,
     pub terminations: u8,
     /// Terminated instances that EC2 forgets.
     pub forgotten: u8,
@@ -230,6 +238,8 @@ pub struct Left {
     pub untags: u8,
     /// Calls that would tag the group and are denied.
     pub denials: u8,
+    /// A person gives the cluster up and recovers on one node.
+    pub recoveries: u8,
 }
 
 /// What may never happen.
@@ -243,6 +253,7 @@ pub enum Broken {
     DataSetAside,
     IdUsedTwice,
     OldBackendOpened,
+    GivenUpAlive,
 }
 
 /// What AWS says when asked for everything.
@@ -252,6 +263,7 @@ pub struct Aws {
     pub desired: usize,
     pub tag: Option<Id>,
     pub founding: Option<Founders>,
+    pub replaced: Vec<Id>,
 }
 
 /// How a read of AWS goes.
@@ -309,8 +321,10 @@ impl Machine {
             nonces: 0,
             saved: None,
             put_back: false,
+            damaged: false,
             etcd_runs: false,
             agent: Agent::Off,
+            recovering: None,
         }
     }
 
@@ -330,6 +344,7 @@ impl Machine {
         self.disk = disk;
         self.record = None;
         self.put_back = false;
+        self.damaged = false;
     }
 
     pub fn log(&self) -> Option<&Log> {
@@ -349,6 +364,7 @@ impl Machine {
     pub fn boots(&mut self) {
         self.etcd_runs = false;
         self.agent = Agent::Off;
+        self.recovering = None;
     }
 }
 
@@ -397,7 +413,8 @@ impl World {
 
     fn aws_now(&self) -> Aws {
         let instances = self.nodes.iter().map(|m| (m.life, m.address, m.later)).collect();
-        Aws { instances, desired: self.desired, tag: self.tag, founding: self.founding.clone() }
+        let (founding, replaced) = (self.founding.clone(), self.replaced.clone());
+        Aws { instances, desired: self.desired, tag: self.tag, founding, replaced }
     }
 
     /// A change of AWS that reads may not show yet.
@@ -406,11 +423,16 @@ impl World {
         change(self);
     }
 
-    /// The cluster that had a leader: one whose data is still there before one whose data is lost.
+    /// The cluster that had a leader and was not given up: one whose data is still there before one whose data is lost.
     pub fn formed_cluster(&self) -> Option<usize> {
-        let formed = |c: &usize| self.clusters[*c].formed;
+        let formed = |c: &usize| self.clusters[*c].formed && !self.is_given_up(*c);
         let all = || (0..self.clusters.len()).filter(formed);
         all().find(|c| self.is_held(*c)).or_else(|| all().next())
+    }
+
+    /// Whether a person has recovered another cluster from this one.
+    pub fn is_given_up(&self, cluster: usize) -> bool {
+        self.replaced.contains(&self.clusters[cluster].id)
     }
 
     /// Whether an instance that stays has data of a cluster that was led.

@@ -9,11 +9,13 @@
 //! from its last segment alone.
 
 mod aside;
+mod backend;
 mod proto;
 mod record;
 mod wal;
 
 pub use aside::set_aside;
+pub use backend::read_contents;
 
 use std::fs::DirEntry;
 use std::io::ErrorKind;
@@ -24,8 +26,9 @@ use std::{fs, io};
 
 use self::proto::HardState;
 use self::record::{Kind, Records};
-use self::wal::{read_log, read_segments};
-use crate::model::OwnData;
+use self::wal::{count_writes, find_damage, read_log, read_segments};
+use crate::errors::Failed;
+use crate::model::{Contents, OwnData};
 
 /// Reads whose data the directory holds: the cluster, the member, and whether it has ever known a leader.
 ///
@@ -53,6 +56,34 @@ pub fn read_commit(data_dir: &Path, wal_dir: Option<&Path>) -> Option<u64> {
         }
     }
     commit
+}
+
+/// What of the own log is damaged, so that etcd does not start on it; None where all is as etcd wrote it. Not beside an etcd
+/// that runs: it is writing.
+pub fn read_damage(data_dir: &Path, wal_dir: Option<&Path>) -> Option<String> {
+    let inner = data_dir.join("member").join("wal");
+    find_damage(&read_segments(wal_dir.unwrap_or(&inner)).ok()?)
+}
+
+/// What the own database holds, and how many writes of the own log are not in it yet: etcd puts a tenth of a second of them
+/// into it at a time (`defaultBatchInterval`, server/storage/backend/backend.go, v3.7.1), and a kill comes in between.
+///
+/// # Errors
+/// Which file cannot be read, or is damaged.
+pub fn read_own_contents(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Contents, Failed> {
+    let contents = read_contents(&database(data_dir))?;
+    let inner = data_dir.join("member").join("wal");
+    let behind = match read_commit(data_dir, wal_dir) {
+        Some(commit) => read_segments(wal_dir.unwrap_or(&inner)).and_then(|s| count_writes(&s, contents.index, commit)),
+        None => Err("it cannot be told up to where it is committed".to_owned()),
+    };
+    let behind = behind.map_err(|why| Failed::new("read the log of", data_dir.display(), why))?;
+    Ok(Contents { behind, ..contents })
+}
+
+/// etcd's database in a data directory.
+pub fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join("member").join("snap").join("db")
 }
 
 pub(super) fn is_present(path: &Path) -> io::Result<bool> {

@@ -29,6 +29,8 @@ pub struct Entry {
     pub kind: u64,
     #[prost(uint64, tag = "2")]
     pub term: u64,
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
     #[prost(bytes = "vec", tag = "4")]
     pub data: Vec<u8>,
 }
@@ -56,4 +58,28 @@ pub struct ConfChange {
     pub node_id: u64,
     #[prost(bytes = "vec", tag = "4")]
     pub context: Vec<u8>,
+}
+
+/// etcdserverpb.AlarmMember (api/etcdserverpb/rpc.proto, v3.7.1).
+#[derive(Clone, PartialEq, Message)]
+pub struct AlarmMember {
+    #[prost(uint64, tag = "1")]
+    pub member: u64,
+    #[prost(int32, tag = "2")]
+    pub kind: i32,
+}
+
+/// What of etcdserverpb.InternalRaftRequest changes the key space (api/etcdserverpb/raft_internal.proto, v3.7.1).
+#[derive(Clone, PartialEq, Message)]
+pub struct Request {
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub put: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub delete_range: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub txn: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    pub lease_grant: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub lease_revoke: Option<Vec<u8>>,
 }

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use crc32c::crc32c_append;
 use prost::Message;
 
 use super::proto;
 use std::{fs, io};
 
-/// Longer records are taken for damage, as etcd 3.4 does (maxWALEntrySizeLimit). Later versions allow as
-/// much as the file holds, but all that must be read here comes before the first client's write.
+/// Longer records than this are taken for damage, as etcd 3.4 does (maxWALEntrySizeLimit), where all that is read comes
+/// before the first client's write. Later versions allow as much as the file holds.
 const RECORD_LIMIT: u64 = 10 * 1024 * 1024;
 
 /// The length field before each record.
@@ -60,6 +61,24 @@ pub(super) struct Records {
     pub(super) checksum: u32,
     /// Only the end of the last segment can be torn.
     pub(super) is_last: bool,
+    /// Longer records are taken for damage.
+    pub(super) limit: u64,
+}
+
+/// Why a record could not be read.
+pub(super) enum Trouble {
+    /// What the system says of the file.
+    Unread(String),
+    /// It is not as etcd wrote it.
+    Damaged(String),
+}
+
+impl From<Trouble> for String {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unread(why) | Trouble::Damaged(why) => why,
+        }
+    }
 }
 
 impl Records {
@@ -72,11 +91,11 @@ impl Records {
         }
         let file = File::open(path).map_err(cannot)?;
         let reader = BufReader::new(file);
-        Ok(Self { reader, path: path.to_owned(), size: size.len(), offset: 0, checksum, is_last })
+        Ok(Self { reader, path: path.to_owned(), size: size.len(), offset: 0, checksum, is_last, limit: RECORD_LIMIT })
     }
 
     /// None at the end of what was written, torn or not.
-    pub(super) fn read_next(&mut self) -> Result<Option<Record>, String> {
+    pub(super) fn read_next(&mut self) -> Result<Option<Record>, Trouble> {
         let mut head = [0; FRAME_HEAD as usize];
         let read = self.read_up_to(&mut head)?;
         let (length, padding) = parse_frame_head(u64::from_le_bytes(head));
@@ -85,8 +104,8 @@ impl Records {
         }
         // The length is never torn (encoder.go, encodeFrameSize), so a senseless one is damage, though
         // etcd from 3.5 on cuts the log off there as if it were torn.
-        if read == head.len() && length > RECORD_LIMIT {
-            return Err(self.describe("a record is longer than any of etcd's"));
+        if read == head.len() && length > self.limit {
+            return Err(Trouble::Damaged(self.describe("a record is longer than any of etcd's")));
         }
         let left = self.size.saturating_sub(self.offset + FRAME_HEAD);
         if read < head.len() || length + padding > left {
@@ -103,7 +122,7 @@ impl Records {
                 Ok(Some(record))
             }
             Err(why) if has_empty_sector(&bytes, self.offset + FRAME_HEAD) => self.torn_if_last(why),
-            Err(why) => Err(self.describe(why)),
+            Err(why) => Err(Trouble::Damaged(self.describe(why))),
         }
     }
 
@@ -117,7 +136,8 @@ impl Records {
                 self.checksum = record.checksum;
             }
             Kind::Metadata | Kind::Entry | Kind::State | Kind::Snapshot => {
-                self.checksum = crc32c(self.checksum, &record.data);
+                // Castagnoli's, as hash/crc32 of Go.
+                self.checksum = crc32c_append(self.checksum, &record.data);
                 if self.checksum != record.checksum {
                     return Err("the checksum of a record is wrong");
                 }
@@ -127,21 +147,21 @@ impl Records {
     }
 
     /// How much could be read before the end of the file.
-    fn read_up_to(&mut self, bytes: &mut [u8]) -> Result<usize, String> {
+    fn read_up_to(&mut self, bytes: &mut [u8]) -> Result<usize, Trouble> {
         let mut done = 0;
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match self.reader.read(rest) {
                 Ok(0) => break,
                 Ok(read) => done += read,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(format!("cannot read '{}': {e}", self.path.display())),
+                Err(e) => return Err(Trouble::Unread(format!("cannot read '{}': {e}", self.path.display()))),
             }
         }
         Ok(done)
     }
 
-    fn torn_if_last(&self, why: &str) -> Result<Option<Record>, String> {
-        if self.is_last { Ok(None) } else { Err(self.describe(why)) }
+    fn torn_if_last(&self, why: &str) -> Result<Option<Record>, Trouble> {
+        if self.is_last { Ok(None) } else { Err(Trouble::Damaged(self.describe(why))) }
     }
 
     pub(super) fn describe(&self, why: &str) -> String {
@@ -168,25 +188,3 @@ fn parse_record(bytes: &[u8]) -> Option<Record> {
     let proto::Record { kind, crc, data } = proto::Record::decode(bytes).ok()?;
     Some(Record { kind: Kind::from_number(kind)?, checksum: crc, data })
 }
-
-/// CRC-32C (Castagnoli) of the bytes, going on from the checksum of earlier ones, as hash/crc32 of Go.
-pub(super) fn crc32c(earlier: u32, bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!earlier, |crc, byte| CRC32C[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ (crc >> 8))
-}
-
-const CRC32C: [u32; 256] = {
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
-    let mut table = [0; 256];
-    let mut at = 0;
-    while at < table.len() {
-        let mut crc = at as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
-            bit += 1;
-        }
-        table[at] = crc;
-        at += 1;
-    }
-    table
-};

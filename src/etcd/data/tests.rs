@@ -1,9 +1,9 @@
 use std::fs::File;
 use std::time::SystemTime;
 
-use super::record::crc32c;
 use super::*;
 use crate::model::{ClusterId, FounderEntry, MemberId};
+use crc32c::crc32c_append as crc32c;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
@@ -404,4 +404,36 @@ fn set_aside_takes_a_log_alone_or_inside() {
     make(&inner.join(name_of(0)), b"1");
     let aside = set_aside(scratch.path(), Some(&inner), SystemTime::UNIX_EPOCH).expect("renaming");
     assert!(aside.join("wal.19700101T000000Z").join(name_of(0)).is_file());
+}
+
+/// Behind the first leader, where nothing else looks.
+#[test]
+fn f114_damage_is_found_wherever_it_is_and_a_torn_end_is_none() {
+    let whole = || Writer::begin(0).entry(0, 2, b"first").entry(0, 2, b"second").entry(0, 2, b"third");
+    let first = whole();
+    let next = Writer::begin(first.checksum).entry(0, 3, b"fourth").bytes;
+    let damage = |segments: &[&[u8]]| {
+        let scratch = scratch();
+        for (sequence, contents) in (0..).zip(segments) {
+            make(&scratch.path().join("member/wal").join(name_of(sequence)), contents);
+        }
+        assert!(matches!(read_own_data(scratch.path(), None), OwnData::Log { had_leader: true, .. }));
+        read_damage(scratch.path(), None)
+    };
+    assert_eq!(damage(&[&first.bytes, &next]), None);
+    let at = first.bytes.windows(5).position(|part| part == b"third").expect("it is written");
+    let mut flipped = first.bytes.clone();
+    flipped[at] ^= 1;
+    for segments in [&[&flipped[..], &next][..], &[&flipped[..]]] {
+        assert!(damage(segments).is_some_and(|why| why.contains("checksum")), "{segments:?}");
+    }
+    // Power was lost in the middle of a write: etcd cuts that off by itself, but at the end of its last segment alone.
+    let torn = &first.bytes[..first.bytes.len() - 4];
+    assert_eq!(damage(&[torn]), None);
+    assert!(damage(&[torn, &next]).is_some());
+    // Another segment goes on from another log.
+    assert!(damage(&[&first.bytes, &Writer::begin(7).bytes]).is_some());
+    // As long as --max-request-bytes allows.
+    let long = whole().entry(0, 2, &vec![b'x'; 11 * 1024 * 1024]).bytes;
+    assert_eq!(damage(&[&long]), None);
 }

@@ -1,22 +1,29 @@
 //! The write-ahead log: its segments, and what they tell.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 use serde::Deserialize;
 
-use super::proto::{ConfChange, Entry, HardState, Metadata, Snapshot};
+use super::proto::{ConfChange, Entry, HardState, Metadata, Request, Snapshot};
 use super::read_entries;
-use super::record::{Kind, Record, Records};
+use super::record::{Kind, Record, Records, Trouble};
 use crate::model::{ClusterId, FounderEntry, MemberId, OwnData};
 
 /// raft's Bootstrap writes the founders at this term; the first leader that is elected has a later one.
 const BOOTSTRAP_TERM: u64 = 1;
 
+/// raftpb.EntryType (raft/raftpb/raft.proto, v3.6.0).
+const NORMAL: u64 = 0;
+const CONF_CHANGE: u64 = 1;
+
 /// One file of the log.
 pub(super) struct Segment {
     pub(super) path: PathBuf,
     sequence: u64,
+    /// The first entry in it may have this index, or a later one.
+    pub(super) index: u64,
 }
 
 /// The segments in order; none where the directory is absent or empty.
@@ -25,8 +32,8 @@ pub(super) fn read_segments(wal: &Path) -> Result<Vec<Segment>, String> {
     let mut segments: Vec<Segment> = entries
         .iter()
         .filter_map(|entry| {
-            let sequence = parse_sequence(entry.file_name().to_str()?)?;
-            Some(Segment { path: entry.path(), sequence })
+            let (sequence, index) = parse_name(entry.file_name().to_str()?)?;
+            Some(Segment { path: entry.path(), sequence, index })
         })
         .collect();
     if segments.is_empty() && !entries.is_empty() {
@@ -36,14 +43,65 @@ pub(super) fn read_segments(wal: &Path) -> Result<Vec<Segment>, String> {
     Ok(segments)
 }
 
-/// The first number of `%016x-%016x.wal` (walName); None for any other name.
-fn parse_sequence(name: &str) -> Option<u64> {
+/// The numbers of `%016x-%016x.wal` (walName); None for any other name.
+fn parse_name(name: &str) -> Option<(u64, u64)> {
     let (sequence, index) = name.strip_suffix(".wal")?.split_once('-')?;
-    let is_number = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if !is_number(sequence) || !is_number(index) {
-        return None;
+    let number = |text: &str| {
+        let is_number = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        is_number.then(|| u64::from_str_radix(text, 16).ok())?
+    };
+    Some((number(sequence)?, number(index)?))
+}
+
+/// What of a log is not as etcd wrote it, up to its end; None where all is, and where the system does not let it be read.
+///
+/// etcd reads all of it when it starts, and ends where a checksum is wrong (`ValidSnapshotEntries`, wal.go, v3.7.1).
+pub(super) fn find_damage(segments: &[Segment]) -> Option<String> {
+    let mut checksum = 0;
+    for (at, segment) in segments.iter().enumerate() {
+        let mut records = Records::open(&segment.path, at + 1 == segments.len(), checksum).ok()?;
+        // A request of a client may be as long as somebody allows (`--max-request-bytes`).
+        records.limit = records.size;
+        loop {
+            match records.read_next() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(Trouble::Damaged(why)) => return Some(why),
+                Err(Trouble::Unread(_)) => return None,
+            }
+        }
+        checksum = records.checksum;
     }
-    u64::from_str_radix(sequence, 16).ok()
+    None
+}
+
+/// How many writes the log holds between these two indexes, the first left out. What a later leader has overwritten
+/// counts as what was written over it.
+pub(super) fn count_writes(segments: &[Segment], beyond: u64, commit: u64) -> Result<u64, String> {
+    let first = segments.iter().rposition(|segment| segment.index <= beyond.saturating_add(1)).unwrap_or_default();
+    let mut writes: BTreeMap<u64, bool> = BTreeMap::new();
+    for (at, segment) in segments.iter().enumerate().skip(first) {
+        let mut records = Records::open(&segment.path, at + 1 == segments.len(), 0)?;
+        while let Some(record) = records.read_next()? {
+            if !matches!(record.kind, Kind::Entry) {
+                continue;
+            }
+            let entry = Entry::decode(record.data.as_slice()).map_err(|_| records.describe("an entry is malformed"))?;
+            if entry.index > beyond && entry.index <= commit {
+                writes.insert(entry.index, is_write(&entry));
+            }
+        }
+    }
+    // What a leader has sent as a snapshot is in no entry.
+    let missing = commit.saturating_sub(beyond).saturating_sub(writes.len() as u64);
+    Ok(missing + writes.values().filter(|is_write| **is_write).count() as u64)
+}
+
+/// Whether an entry changes what clients see. What etcd writes for itself, such as a member's publication, does not.
+fn is_write(entry: &Entry) -> bool {
+    let request = Request::decode(entry.data.as_slice()).unwrap_or_default();
+    let changes = [request.put, request.delete_range, request.txn, request.lease_grant, request.lease_revoke];
+    entry.kind == NORMAL && changes.iter().any(Option::is_some)
 }
 
 pub(super) fn read_log(segments: &[Segment]) -> Result<OwnData, String> {
@@ -135,7 +193,6 @@ impl Facts {
     }
 
     fn note_entry(&mut self, bytes: &[u8]) -> Option<()> {
-        const CONF_CHANGE: u64 = 1;
         let entry = Entry::decode(bytes).ok()?;
         if entry.term > BOOTSTRAP_TERM {
             self.had_leader = true;

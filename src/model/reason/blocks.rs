@@ -7,7 +7,7 @@ use crate::model::{CLUSTER_TAG, FOUNDING_TAG};
 impl Reason {
     /// All that is told of it.
     pub fn told(&self) -> Told {
-        self.told_of_life().unwrap_or_else(|| self.told_otherwise())
+        self.told_of_life().or_else(|| self.told_of_recovery()).unwrap_or_else(|| self.told_otherwise())
     }
 
     fn told_otherwise(&self) -> Told {
@@ -99,7 +99,20 @@ impl Reason {
             | Self::NotInService { .. }
             | Self::ClusterUnsound { .. }
             | Self::HookUnknown { .. }
-            | Self::HookRefused { .. } => unreachable!("told by life.rs"),
+            | Self::HookRefused { .. }
+            | Self::ReplacedByRecovery { .. }
+            | Self::ClusterTagged { .. }
+            | Self::DamagedLogAside { .. }
+            | Self::LogDamaged { .. }
+            | Self::ClusterReplaced { .. }
+            | Self::ClusterLives { .. }
+            | Self::SurvivorRuns { .. }
+            | Self::Unaccounted { .. }
+            | Self::NotGivenUp { .. }
+            | Self::ForeignSnapshot { .. }
+            | Self::OwnDataInTheWay { .. }
+            | Self::DataBehindLog { .. }
+            | Self::RecoveryUnready { .. } => unreachable!("told by life.rs or recovery.rs"),
             // Beside etcd's start
             Self::OwnMemberServes { cluster } => goes_on(format!("this node's member serves cluster {cluster}")),
             Self::LearnerHere { member } => goes_on(format!("this node's member {member} is a learner")),
@@ -180,30 +193,6 @@ impl Reason {
                 "Did they boot? Does the security group open the peer port between them, and do the TLS files \
                  match? The log has each one's answer.",
             ),
-            Self::ClusterTagged { cluster, unclear } => waits(
-                {
-                    let unclear = if unclear.is_empty() {
-                        String::new()
-                    } else {
-                        format!("; not understood: {}", unclear.join("; "))
-                    };
-                    format!(
-                        "no formed cluster answers, but the group's tag says that cluster {cluster} exists{unclear}"
-                    )
-                },
-                "no formed cluster answers, but the group's tag says that there is a cluster",
-                "Start the stopped instances again. If all is lost: restore a snapshot, or first terminate every \
-                 old instance, then delete the group's tags or set `--initial-cluster-policy=force` for an empty \
-                 cluster.",
-            )
-            .advising(if unclear.is_empty() {
-                format!(
-                    "if cluster {cluster} is lost for good, restore a snapshot, or delete the group's tag \
-                 '{CLUSTER_TAG}' or run with --initial-cluster-policy=force to create an empty cluster"
-                )
-            } else {
-                "make these instances answer first: they may be that cluster".to_owned()
-            }),
             Self::CreationForbidden => waits(
                 "no formed cluster answers, and --initial-cluster-policy is never",
                 "no formed cluster answers, and `--initial-cluster-policy=never` is set",
@@ -259,10 +248,10 @@ impl Reason {
                 "a cluster answers, and not enough of it to confirm its members",
                 "The log says which: the members' client port does not answer this node (security group, \
                  `--trusted-ca-file`, `--cert-file`, `--key-file`); or they elect a leader, wait; or too few of \
-                 them run, start the stopped ones. If a majority's instances or disks are gone for good: restore \
-                 a snapshot into a new cluster, and keep the survivors' data until that serves. Nothing is \
-                 created while survivors exist. Not `etcd --force-new-cluster`: it keeps the cluster's id, and \
-                 splits a cluster whose members come back.",
+                 them run, start the stopped ones. If a majority's instances or disks are gone for good: \
+                 `recover --from=this-node` on the survivor whose data is newest. Nothing is created while survivors exist. Not \
+                 `etcd --force-new-cluster`: it keeps the cluster's id, and splits a cluster whose members come \
+                 back.",
             )
             .advising(match lack {
                 Lack::ClientPort => {
@@ -272,9 +261,9 @@ impl Reason {
                 Lack::Leader => "the etcds of a majority run: wait for their election",
                 Lack::Etcds => "start the stopped members again: with them it is whole",
                 Lack::Instances => {
-                    "start whatever member can still be started; if there are too few, restore a snapshot into a new \
-                 cluster (etcd.io, disaster recovery) and keep the survivors' data: nothing is created here while \
-                 survivors exist"
+                    "start whatever member can still be started, any that makes a quorum saves every write; if there are \
+                 too few, pick the survivor whose data is newest, stop every etcd, and run there: etcd-bootstrap \
+                 recover --from=this-node"
                 }
             }),
             Self::OtherJoining { member } => waits(
@@ -421,12 +410,12 @@ impl Reason {
                 "the data directory or its log cannot be read, or etcd's data is in another directory inside it \
                  or around it",
                 "Owner and mount first. Data elsewhere: name that directory by `--data-dir` or `--wal-dir`, or \
-                 move it to where the agent looks. A damaged log: move `member` out of the data directory, and \
-                 keep it; the node joins afresh while the others have a quorum.",
+                 move it to where the agent looks. A log that is damaged at its very begin: move `member` out of the \
+                 data directory, and keep it; the node joins afresh while the others have a quorum.",
             )
             .advising(
-                "if the data is elsewhere, name that directory by --data-dir or --wal-dir; else repair it, or, \
-                 while the others have a quorum, move it away, and keep it, to join as a new member",
+                "if the data is elsewhere, name that directory by --data-dir or --wal-dir; else repair it, or, while the \
+                 others have a quorum, move it away, and keep it, to join as a new member",
             ),
             Self::Denied { why } => stops(
                 why,
@@ -440,9 +429,9 @@ impl Reason {
             Self::NotTheTaggedCluster { tag, seen } => stops(
                 format!("the group's tag names cluster {tag}, but cluster {seen} answers"),
                 "another cluster answers than the group's tag names",
-                "If it was restored on purpose, write its id to the tag `etcd-bootstrap/cluster-id`. An id \
-                 counts in any of etcd's spellings, hexadecimal or decimal. Otherwise a stranger answers in this \
-                 group.",
+                "If it was restored on purpose, and not by `recover`, which sees to it, write its id to the tag \
+                 `etcd-bootstrap/cluster-id`. An id counts in any of etcd's spellings, hexadecimal or decimal. \
+                 Otherwise a stranger answers in this group.",
             )
             .advising(format!(
                 "if the cluster was restored on purpose, write its id to the group's tag '{CLUSTER_TAG}'"

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod life;
+mod recovery;
 mod told;
 
 use std::fmt;
@@ -82,6 +83,8 @@ reasons! {
     "never-led-other-formed" NeverLedOtherFormed { mine: ClusterId, formed: ClusterId },
     "never-led-other-founding" NeverLedOtherFounding { mine: ClusterId, tagged: String },
     "never-led-founders-lost" NeverLedFoundersLost { mine: ClusterId, lost: Vec<String> },
+    "replaced-by-recovery" ReplacedByRecovery { mine: ClusterId, by: ClusterId },
+    "damaged-log-aside" DamagedLogAside { member: MemberId, why: String },
     "rejoin-after-removal" RejoinAfterRemoval { member: MemberId },
     // Keeping the record of a founding
     "nothing-on-record" NothingOnRecord,
@@ -128,6 +131,8 @@ reasons! {
     "founders-agreeing" FoundersAgreeing { cluster: ClusterId, waiting_for: Vec<InstanceId> },
     "others-founding" OthersFounding { cluster: ClusterId, why: String },
     "founding-tag-unreadable" FoundingTagUnreadable { tag: String },
+    "cluster-replaced" ClusterReplaced { mine: ClusterId, by: String },
+    "log-damaged" LogDamaged { why: String },
     "no-quorum" NoQuorum { cluster: ClusterId, answering: Vec<String>, why: Vec<String>, lack: Lack },
     "other-joining" OtherJoining { member: MemberRef },
     "foreign-in-the-way" ForeignInTheWay { member: MemberRef },
@@ -138,6 +143,15 @@ reasons! {
     "owner-unknown" OwnerUnknown { member: MemberRef, why: String },
     "no-member-answers" NoMemberAnswers { asked: usize },
     "too-few-endpoints" TooFewEndpoints { living: usize, voters: usize },
+    // Recovering by hand
+    "cluster-lives" ClusterLives { at: Vec<String> },
+    "survivor-runs" SurvivorRuns { at: Vec<String> },
+    "unaccounted" Unaccounted { who: Vec<String> },
+    "not-given-up" NotGivenUp { named: String, said: String },
+    "foreign-snapshot" ForeignSnapshot { given_up: String, of: ClusterId },
+    "own-data-in-the-way" OwnDataInTheWay { mine: String },
+    "data-behind-log" DataBehindLog { writes: u64 },
+    "recovery-unready" RecoveryUnready { why: String },
     // Refusing
     "certificate-unfit" CertificateUnfit { why: String },
     "warm-pool" WarmPool { state: LifecycleState },
