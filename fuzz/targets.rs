@@ -17,7 +17,7 @@ use etcd_bootstrap::cloud::{Texts, parse_identity};
 use etcd_bootstrap::decide::leave::by_hand;
 use etcd_bootstrap::decide::ready::released;
 use etcd_bootstrap::decide::{decide, remember, statement, watch};
-use etcd_bootstrap::etcd::data::read_own_data;
+use etcd_bootstrap::etcd::data::{read_contents, read_own_data};
 use etcd_bootstrap::etcd::environment;
 use etcd_bootstrap::etcd::peer::{Version, parse, parse_members};
 use etcd_bootstrap::files::saved::{Format, Record};
@@ -40,6 +40,19 @@ pub fn wal(data: &[u8]) {
         OwnData::Log { founders, .. } => assert!(founders.len() <= data.len()),
         OwnData::Unreadable { why } => assert!(!why.is_empty()),
         seen @ (OwnData::Empty | OwnData::NoLog) => panic!("a log of {} bytes is taken for {seen:?}", data.len()),
+    }
+}
+
+/// etcd's database, as a file that somebody brings.
+pub fn database(data: &[u8]) {
+    static FILE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("db");
+        (dir, file)
+    });
+    std::fs::write(&FILE.1, data).expect("a file in it");
+    if let Ok(contents) = read_contents(&FILE.1) {
+        assert_eq!(contents.bytes, data.len() as u64);
     }
 }
 

@@ -49,7 +49,8 @@ impl Story<'_> {
         let given_up = self.cluster.take().ok_or("there was no cluster")?;
         for command in commands(runbook)? {
             let command = command.replace("8c2f...", &given_up);
-            let script = format!("sudo() {{ \"$@\"; }}\n{}\n{command}\necho \"ended with $?\"", function("agent")?);
+            let script =
+                format!("exec 2>&1\nsudo() {{ \"$@\"; }}\n{}\n{command}\necho \"ended with $?\"", function("agent")?);
             let said = node.inside(&["bash", "-c", &script]).await?;
             if !said.ends_with("ended with 0") {
                 return Err(format!("{command}: {said}"));

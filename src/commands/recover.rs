@@ -33,7 +33,7 @@ use crate::setup::Setup;
 const COURSE: Course = Course { endless: true, ..RUN };
 
 /// Two who recover at once see each other's tag in this time, if not before.
-const TAG_SETTLES: Duration = Duration::from_secs(2);
+const TAG_SETTLES: Duration = Duration::from_secs(1);
 
 /// How long AWS's replies may lag behind the tag, and agents that wait be between two tries (`RestartSec=`).
 const PATIENCE: Duration = Duration::from_secs(60);
