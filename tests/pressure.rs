@@ -129,8 +129,9 @@ const THEY: &str = "i-00000000000000002";
 
 fn statement(instance: &str, founders: &str) -> Statement {
     let instance = InstanceId::new(instance);
-    let (nonce, given_up, agreed) = ("1".to_owned(), Vec::new(), None);
-    Statement { instance, group: "arn".into(), founders: Some(founders.into()), etcd: None, nonce, given_up, agreed }
+    let (nonce, given_up, agreed, recovers) = ("1".to_owned(), Vec::new(), None, false);
+    let (group, founders) = ("arn".into(), Some(founders.into()));
+    Statement { instance, group, founders, etcd: None, nonce, given_up, agreed, recovers }
 }
 
 /// A founders' port that waits for one other.

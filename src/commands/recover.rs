@@ -116,7 +116,7 @@ impl Steps<'_> {
         if let Some(me) = observation.me.ok() {
             let held = self.voice.hold_port(me).await;
             observation.port_trouble = held.err().map(|why| format!("{why}: {MOST_LIKELY}"));
-            let silent = |s: Statement| Statement { founders: None, agreed: None, ..s };
+            let silent = |s: Statement| Statement { founders: None, agreed: None, recovers: true, ..s };
             self.voice.say(statement(&observation, policy).map(silent), BTreeSet::new());
         }
         // The main job asks for it where there is no data.
@@ -199,7 +199,10 @@ impl Steps<'_> {
             seen = if reasons.is_empty() { seen + 1 } else { 0 };
             let tag = observation.group.ok().and_then(|group| group.cluster_tag.as_ref());
             let others = tag.is_some_and(|tag| !means(before, tag) && !cluster.is_meant_by(tag));
-            let passes = |reason: &Reason| !matches!(reason, Reason::ClusterLives { .. } | Reason::SurvivorRuns { .. });
+            let passes = |reason: &Reason| {
+                let lasts = matches!(reason, Reason::ClusterLives { .. } | Reason::SurvivorRuns { .. });
+                !lasts && !matches!(reason, Reason::OtherRecovers { .. })
+            };
             if !reasons.is_empty() && (others || !reasons.iter().all(passes) || began.elapsed() > PATIENCE) {
                 error!("the tag may be written, and this node's data is as it was: look at the plan, and run it again");
                 return Err(stop(&reasons));

@@ -224,5 +224,6 @@ pub fn statement(o: &Observation, p: &Policy) -> Option<Statement> {
         nonce: record.nonce.clone(),
         given_up: record.given_up.clone(),
         agreed: record.agreed.as_ref().map(|agreed| agreed.cluster),
+        recovers: false,
     })
 }

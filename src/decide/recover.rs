@@ -23,6 +23,7 @@ pub fn recover(o: &Observation, p: &Policy, order: &Order) -> Vec<Reason> {
     let reasons = [
         (!lives.is_empty()).then_some(Reason::ClusterLives { at: lives.clone() }),
         (lives.is_empty() && !runs.is_empty()).then_some(Reason::SurvivorRuns { at: runs }),
+        other(o, me),
         (!unaccounted.is_empty()).then_some(Reason::Unaccounted { who: unaccounted }),
         given_up(group, order),
         foreign(group, order),
@@ -38,6 +39,17 @@ pub fn recover(o: &Observation, p: &Policy, order: &Order) -> Vec<Reason> {
 fn with_leader(o: &Observation) -> Vec<String> {
     let led = client_views(o).filter(|(_, view)| view.leader.is_some());
     led.map(|(url, view)| format!("{url} of cluster {}", view.cluster_id)).collect()
+}
+
+/// Of two persons who recover at once, the one at the lower instance id goes on. The tag alone would not do: AWS's replies
+/// may lag behind either's.
+fn other(o: &Observation, me: &Identity) -> Option<Reason> {
+    o.probes.iter().find_map(|probe| match &probe.peer {
+        PeerAnswer::Agent(theirs) if theirs.recovers && theirs.instance < me.instance => {
+            Some(Reason::OtherRecovers { instance: theirs.instance.clone() })
+        }
+        PeerAnswer::Agent(_) | PeerAnswer::Etcd(_) | PeerAnswer::Absent(_) => None,
+    })
 }
 
 /// A member that runs without a leader goes on as soon as enough others come back, beside the new cluster (S8).

@@ -28,6 +28,9 @@ pub struct Statement {
     pub given_up: Vec<ClusterId>,
     /// The cluster that it has agreed to found; None before.
     pub agreed: Option<ClusterId>,
+    /// Whether a person recovers the group on this node just now.
+    #[serde(default)]
+    pub recovers: bool,
 }
 
 /// What a disk without etcd's log has agreed to. It lies where the log will be, and is lost with it: who does not have

@@ -152,8 +152,8 @@ fn founding_of(nodes: impl IntoIterator<Item = u64>) -> Agreement {
 
 /// What node n says of itself while it waits.
 fn said_by(n: u64, founders: Option<String>) -> Statement {
-    let (given_up, agreed) = (Vec::new(), None);
-    Statement { instance: id(n), group: ARN.into(), founders, etcd: None, nonce: disk(n), given_up, agreed }
+    let (group, given_up, agreed, recovers) = (ARN.into(), Vec::new(), None, false);
+    Statement { instance: id(n), group, founders, etcd: None, nonce: disk(n), given_up, agreed, recovers }
 }
 
 /// EC2's word for it.

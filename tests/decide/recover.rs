@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use etcd_bootstrap::decide::recover;
-use etcd_bootstrap::model::{Absence, Action, BlindKind, Contents, GivenUp, Order, OwnData, Reason, Role, Seen};
+use etcd_bootstrap::model::{
+    Absence, Action, BlindKind, Contents, GivenUp, Order, OwnData, Reason, Role, Seen, Statement,
+};
 
 use super::scene::Scene;
 use super::{OTHER, OURS, blind, id, log, said_by, voter};
@@ -98,6 +100,13 @@ fn r16_who_is_silent_and_not_proven_dead_has_to_be_vouched_for() {
         order.despite = [name].into();
         assert_eq!(codes(&lost(), &order), [] as [&str; 0]);
     }
+}
+
+#[test]
+fn r01_of_two_who_recover_the_lower_one_goes_on() {
+    let other = |n| lost().says(n, Statement { recovers: true, ..said_by(n, None) });
+    stops(&other(2).me(3), &Order { despite: [id(1).to_string()].into(), ..from_a_snapshot() }, "other-recovers");
+    assert_eq!(codes(&other(2), &from_a_snapshot()), [] as [&str; 0]);
 }
 
 #[test]

@@ -325,6 +325,7 @@ fn answer(world: &World, from: Node, address: Address) -> Answer {
                 nonce: record.nonce,
                 given_up: machine.given_up.clone(),
                 agreed: None,
+                recovers: true,
             }),
         ),
         (_, Some(log)) if machine.etcd_runs => {

@@ -110,7 +110,7 @@ fn a_quorum_is_lost_and_old_data_comes_back() {
 #[test]
 fn two_persons_recover_while_aws_lags() {
     let left = Left { terminations: 1, recoveries: 2, odd_reads: 1, ..Left::default() };
-    Scenario::new(World::formed(1, 2, true, left)).sometimes(&[RECOVERED_AND_WHOLE]).explore(5_578, &["add joining"]);
+    Scenario::new(World::formed(1, 2, true, left)).sometimes(&[RECOVERED_AND_WHOLE]).explore(5_272, &["add joining"]);
 }
 
 /// The other rows are in the table of `tests/decide/recover.rs` alone. That the tag is another's by now matters where two

@@ -53,6 +53,7 @@ fn said_of(said: &Stated) -> Statement {
         nonce: nonce(&said.nonce),
         given_up: said.given_up.iter().map(|id| id.0).collect(),
         agreed: said.agreed.map(|id| id.0),
+        recovers: said.recovers,
     }
 }
 
@@ -238,6 +239,7 @@ fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
                 nonce: said.nonce.to_string(),
                 given_up: said.given_up.iter().map(|id| ClusterId(*id)).collect(),
                 agreed: said.agreed.map(ClusterId),
+                recovers: said.recovers,
             };
             (PeerAnswer::Agent(statement), None)
         }

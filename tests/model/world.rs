@@ -153,6 +153,7 @@ pub struct Statement {
     pub nonce: Nonce,
     pub given_up: Vec<Id>,
     pub agreed: Option<Id>,
+    pub recovers: bool,
 }
 
 /// `model::Before`, made finite.

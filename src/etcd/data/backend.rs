@@ -123,6 +123,10 @@ impl<'a> Database<'a> {
             parse_meta(page.get(PAGE_HEADER..)?)
         });
         let meta = metas.max_by_key(|meta| meta.transaction).ok_or("it is no bbolt database")?;
+        let size = file.metadata().map_err(|e| e.to_string())?.len();
+        if size / meta.page_size as u64 <= meta.last_page {
+            return Err(format!("it is cut off: {size} bytes, and page {} is the last", meta.last_page));
+        }
         let pages = file.metadata().map_err(|e| e.to_string())?.len() / meta.page_size as u64;
         Ok(Self { file, page_size: meta.page_size, root: meta.root, left: Cell::new(READS * (pages + 1)) })
     }
@@ -258,6 +262,8 @@ impl Page {
 struct Meta {
     page_size: usize,
     root: u64,
+    /// The highest that is in use: bbolt's `pgid` is the next.
+    last_page: u64,
     transaction: u64,
 }
 
@@ -267,7 +273,8 @@ fn parse_meta(bytes: &[u8]) -> Option<Meta> {
     let page_size = number_u32(bytes, 8)? as usize;
     let whole = is_meta && fnv1a(bytes.get(..56)?) == number_u64(bytes, 56)?;
     let sensible = page_size.is_power_of_two() && (512..=MAX_PAGE).contains(&page_size);
-    (whole && sensible).then_some(Meta { page_size, root: number_u64(bytes, 16)?, transaction: number_u64(bytes, 48)? })
+    let (root, next, transaction) = (number_u64(bytes, 16)?, number_u64(bytes, 40)?, number_u64(bytes, 48)?);
+    (whole && sensible).then_some(Meta { page_size, root, last_page: next.saturating_sub(1), transaction })
 }
 
 /// FNV-1a of 64 bits, as hash/fnv of Go.

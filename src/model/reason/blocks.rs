@@ -107,6 +107,7 @@ impl Reason {
             | Self::ClusterReplaced { .. }
             | Self::ClusterLives { .. }
             | Self::SurvivorRuns { .. }
+            | Self::OtherRecovers { .. }
             | Self::Unaccounted { .. }
             | Self::NotGivenUp { .. }
             | Self::ForeignSnapshot { .. }

@@ -146,6 +146,7 @@ reasons! {
     // Recovering by hand
     "cluster-lives" ClusterLives { at: Vec<String> },
     "survivor-runs" SurvivorRuns { at: Vec<String> },
+    "other-recovers" OtherRecovers { instance: InstanceId },
     "unaccounted" Unaccounted { who: Vec<String> },
     "not-given-up" NotGivenUp { named: String, said: String },
     "foreign-snapshot" ForeignSnapshot { given_up: String, of: ClusterId },

@@ -75,6 +75,12 @@ impl Reason {
                 "recover where the index is highest; terminate the other instances, or stop etcd there and add \
                  --despite=i-... for each",
             ),
+            Self::OtherRecovers { instance } => stops(
+                format!("{instance} recovers this group just now"),
+                "`recover`: somebody recovers on another node at the same time",
+                "Let one of them end. If it does not, stop it there and run it here again.",
+            )
+            .advising("let it end there; if it does not, stop it there and run it here again"),
             Self::Unaccounted { who } => stops(
                 format!("nobody can tell what became of {}", who.join("; ")),
                 "`recover`: an instance or member may still have the cluster's data, and run again",
