@@ -21,8 +21,8 @@ use crate::etcd::program;
 use crate::exit::Exit;
 use crate::founders::Voice;
 use crate::model::{
-    BlindKind, CLUSTER_TAG, Change, ClusterId, GivenUp, Group, InstanceId, Observation, Order, REPLACED_TAG, Reason,
-    Statement, replaced_tag,
+    BlindKind, CLUSTER_TAG, Change, ClusterId, EtcdVersion, GivenUp, Group, InstanceId, Observation, Order,
+    REPLACED_TAG, Reason, Seen, Statement, replaced_tag,
 };
 use crate::recover::{Restoration, Source, Tool, unready};
 use crate::report::Plan;
@@ -65,7 +65,8 @@ pub async fn recover(setup: &Setup, recovery: &Recovery) -> Exit {
         cluster: source.cluster,
         contents: source.contents.clone(),
     };
-    let mut steps = Steps { setup, drive, voice, source, order };
+    let etcd = program::version_of(&setup.config.etcd).await;
+    let mut steps = Steps { setup, drive, voice, etcd, source, order };
     steps.take().await.unwrap_or_else(|exit| exit)
 }
 
@@ -74,6 +75,8 @@ struct Steps<'a> {
     drive: Drive<'a>,
     /// Holds the own peer port: neither etcd nor an agent can start here meanwhile.
     voice: Voice,
+    /// Which etcd will start on the data.
+    etcd: Seen<EtcdVersion>,
     source: Source,
     order: Order,
 }
@@ -119,8 +122,8 @@ impl Steps<'_> {
             let silent = |s: Statement| Statement { founders: None, agreed: None, recovers: true, ..s };
             self.voice.say(statement(&observation, policy).map(silent), BTreeSet::new());
         }
-        // The main job asks for it where there is no data.
-        observation.etcd = Some(program::version_of(&self.setup.config.etcd).await);
+        // The main job asks for it where there is no data only.
+        observation.etcd = Some(self.etcd.clone());
         let reasons = obstacles(&observation, policy, &self.order);
         Ok((observation, reasons))
     }
@@ -132,8 +135,8 @@ impl Steps<'_> {
                 Some("the tool is older than the data: take etcdutl".to_owned())
             }
             Ok(tool) if !tool.bumps && restoration.bump > 0 => Some(
-                "the tool cannot raise the revision: take etcdutl, or etcdctl of 3.5.10 or later of 3.5; or, where no client keeps \
-                 revisions, say --bump-revision=0"
+                "the tool cannot raise the revision: take etcdutl, or etcdctl of 3.5.10 or later of 3.5; or, where no \
+                 client keeps revisions, say --bump-revision=0"
                     .to_owned(),
             ),
             Ok(_) => None,
@@ -199,11 +202,11 @@ impl Steps<'_> {
             seen = if reasons.is_empty() { seen + 1 } else { 0 };
             let tag = observation.group.ok().and_then(|group| group.cluster_tag.as_ref());
             let others = tag.is_some_and(|tag| !means(before, tag) && !cluster.is_meant_by(tag));
-            let passes = |reason: &Reason| {
-                let lasts = matches!(reason, Reason::ClusterLives { .. } | Reason::SurvivorRuns { .. });
-                !lasts && !matches!(reason, Reason::OtherRecovers { .. })
-            };
-            if !reasons.is_empty() && (others || !reasons.iter().all(passes) || began.elapsed() > PATIENCE) {
+            let lasts = reasons.iter().any(|reason| {
+                let lives = matches!(reason, Reason::ClusterLives { .. } | Reason::SurvivorRuns { .. });
+                lives || matches!(reason, Reason::OtherRecovers { .. })
+            });
+            if !reasons.is_empty() && (others || lasts || began.elapsed() > PATIENCE) {
                 error!("the tag may be written, and this node's data is as it was: look at the plan, and run it again");
                 return Err(stop(&reasons));
             }

@@ -58,7 +58,7 @@ impl Restoration {
             workspace: config.data_dir.join(format!("recover.{second}")),
             data_dir: config.data_dir.clone(),
             // Where the data directory has it by itself.
-            wal_dir: config.wal_dir.clone().filter(|wal| *wal != inner_wal(config)),
+            wal_dir: config.wal_dir.clone().filter(|wal| *wal != data::inner_log(&config.data_dir)),
         })
     }
 
@@ -125,10 +125,9 @@ impl Restoration {
             }
         }
         let contents = data::read_contents(&data::database(&self.restored())).map_err(|e| crate::errors::chain(&e))?;
-        let wanted = source.contents.revision + self.bump;
-        if contents.revision < source.contents.revision
-            || (self.bump > 0 && source.contents.revision > 0 && contents.revision < wanted)
-        {
+        // Without a key there is nothing to raise.
+        let wanted = if source.contents.revision > 0 { source.contents.revision + self.bump } else { 0 };
+        if contents.revision < wanted {
             return Err(format!("its revision is {}, not {wanted}", contents.revision));
         }
         Ok(())
@@ -154,10 +153,6 @@ fn token(arn: &str, digest: &[u8], second: u64) -> String {
     format!("{}/recovered/{digest}/{second}", agreement::plain(arn))
 }
 
-fn inner_wal(config: &Config) -> PathBuf {
-    config.data_dir.join("member").join("wal")
-}
-
 /// What this node lacks that no look outside would show: the right owner, and a log that can be renamed.
 pub fn unready(config: &Config) -> Option<String> {
     let (data_dir, owner) = (&config.data_dir, |path: &Path| fs::metadata(path).map(|file| file.uid()));
@@ -175,7 +170,9 @@ pub fn unready(config: &Config) -> Option<String> {
         _ => {}
     }
     let member = data_dir.join("member");
-    if let Some(wal) = config.wal_dir.as_ref().filter(|wal| wal.starts_with(&member) && **wal != inner_wal(config)) {
+    if let Some(wal) =
+        config.wal_dir.as_ref().filter(|wal| wal.starts_with(&member) && **wal != data::inner_log(&config.data_dir))
+    {
         return Some(format!("the log's directory {} is renamed together with the data around it", wal.display()));
     }
     let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();

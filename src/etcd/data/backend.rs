@@ -124,10 +124,10 @@ impl<'a> Database<'a> {
         });
         let meta = metas.max_by_key(|meta| meta.transaction).ok_or("it is no bbolt database")?;
         let size = file.metadata().map_err(|e| e.to_string())?.len();
-        if size / meta.page_size as u64 <= meta.last_page {
+        let pages = size / meta.page_size as u64;
+        if pages <= meta.last_page {
             return Err(format!("it is cut off: {size} bytes, and page {} is the last", meta.last_page));
         }
-        let pages = file.metadata().map_err(|e| e.to_string())?.len() / meta.page_size as u64;
         Ok(Self { file, page_size: meta.page_size, root: meta.root, left: Cell::new(READS * (pages + 1)) })
     }
 

@@ -26,7 +26,7 @@ use std::{fs, io};
 
 use self::proto::HardState;
 use self::record::{Kind, Records};
-use self::wal::{count_writes, find_damage, read_log, read_segments};
+use self::wal::{Segment, count_writes, find_damage, read_log, read_segments};
 use crate::errors::Failed;
 use crate::model::{Contents, OwnData};
 
@@ -46,8 +46,7 @@ pub fn read_own_data(data_dir: &Path, wal_dir: Option<&Path>) -> OwnData {
 /// Never more than was committed: reading ends at the first record that is not whole. Each segment begins with the
 /// state at its cut (wal.go, `cut`; the same from v3.4 on), so the last one tells, and etcd reads its 64 MB next anyway.
 pub fn read_commit(data_dir: &Path, wal_dir: Option<&Path>) -> Option<u64> {
-    let inner = data_dir.join("member").join("wal");
-    let segments = read_segments(wal_dir.unwrap_or(&inner)).ok()?;
+    let segments = own_segments(data_dir, wal_dir).ok()?;
     let mut records = Records::open(&segments.last()?.path, true, 0).ok()?;
     let mut commit = None;
     while let Ok(Some(record)) = records.read_next() {
@@ -61,8 +60,7 @@ pub fn read_commit(data_dir: &Path, wal_dir: Option<&Path>) -> Option<u64> {
 /// What of the own log is damaged, so that etcd does not start on it; None where all is as etcd wrote it. Not beside an etcd
 /// that runs: it is writing.
 pub fn read_damage(data_dir: &Path, wal_dir: Option<&Path>) -> Option<String> {
-    let inner = data_dir.join("member").join("wal");
-    find_damage(&read_segments(wal_dir.unwrap_or(&inner)).ok()?)
+    find_damage(&own_segments(data_dir, wal_dir).ok()?)
 }
 
 /// What the own database holds, and how many writes of the own log are not in it yet: etcd puts a tenth of a second of them
@@ -72,13 +70,21 @@ pub fn read_damage(data_dir: &Path, wal_dir: Option<&Path>) -> Option<String> {
 /// Which file cannot be read, or is damaged.
 pub fn read_own_contents(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Contents, Failed> {
     let contents = read_contents(&database(data_dir))?;
-    let inner = data_dir.join("member").join("wal");
     let behind = match read_commit(data_dir, wal_dir) {
-        Some(commit) => read_segments(wal_dir.unwrap_or(&inner)).and_then(|s| count_writes(&s, contents.index, commit)),
+        Some(commit) => own_segments(data_dir, wal_dir).and_then(|s| count_writes(&s, contents.index, commit)),
         None => Err("it cannot be told up to where it is committed".to_owned()),
     };
     let behind = behind.map_err(|why| Failed::new("read the log of", data_dir.display(), why))?;
     Ok(Contents { behind, ..contents })
+}
+
+fn own_segments(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Vec<Segment>, String> {
+    read_segments(wal_dir.unwrap_or(&inner_log(data_dir)))
+}
+
+/// etcd's log in a data directory, where it has no directory of its own.
+pub fn inner_log(data_dir: &Path) -> PathBuf {
+    data_dir.join("member").join("wal")
 }
 
 /// etcd's database in a data directory.
@@ -96,7 +102,7 @@ pub(super) fn is_present(path: &Path) -> io::Result<bool> {
 
 fn read_directories(data_dir: &Path, wal_dir: Option<&Path>) -> Result<OwnData, String> {
     read_entries(data_dir)?;
-    let inner = data_dir.join("member").join("wal");
+    let inner = inner_log(data_dir);
     let wal = wal_dir.unwrap_or(&inner);
     let segments = read_segments(wal)?;
     if !segments.is_empty() {

@@ -250,9 +250,9 @@ impl Reason {
                 "The log says which: the members' client port does not answer this node (security group, \
                  `--trusted-ca-file`, `--cert-file`, `--key-file`); or they elect a leader, wait; or too few of \
                  them run, start the stopped ones. If a majority's instances or disks are gone for good: \
-                 `recover --from=this-node` on the survivor whose data is newest. Nothing is created while survivors exist. Not \
-                 `etcd --force-new-cluster`: it keeps the cluster's id, and splits a cluster whose members come \
-                 back.",
+                 `recover --from=this-node` on the survivor whose data is newest. Nothing is created while \
+                 survivors exist. Not `etcd --force-new-cluster`: it keeps the cluster's id, and splits a cluster \
+                 whose members come back.",
             )
             .advising(match lack {
                 Lack::ClientPort => {
