@@ -3,7 +3,7 @@
 //! tell what moto's API tells. And the two calls to KMS, whose answers are held against the fake's.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -30,10 +30,7 @@ const SERVER: &str = "target/venv/bin/moto_server";
 
 #[tokio::test]
 async fn f24_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
-    if !Path::new(SERVER).is_file() {
-        return skip(format_args!("there is no {SERVER}: tests/tools/install moto"));
-    }
-    let moto = Moto::start().await;
+    let Some(moto) = Moto::start_if_there().await else { return };
     let mut nodes: Vec<Node> = moto.launch_group(3).await.iter().map(|found| moto.machine(found)).collect();
     nodes.iter().for_each(Node::boot);
     let judge = Judge::new();
@@ -66,10 +63,7 @@ async fn f24_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
 
 #[tokio::test]
 async fn kms_is_answered_by_the_fake_as_by_moto() {
-    if !Path::new(SERVER).is_file() {
-        return skip(format_args!("there is no {SERVER}: tests/tools/install moto"));
-    }
-    let moto = Moto::start().await;
+    let Some(moto) = Moto::start_if_there().await else { return };
     let theirs = kms::client(&moto.url, REGION, Credentials::new("test", "test", None, None, "test"));
     let create = serde_json::json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" });
     let created = moto.ask_kms("CreateKey", create).await;
@@ -95,8 +89,8 @@ async fn kms_is_answered_by_the_fake_as_by_moto() {
 }
 
 /// moto's server, on the ground of this test.
-struct Moto {
-    url: String,
+pub struct Moto {
+    pub url: String,
     http: reqwest::Client,
     directory: Directory,
     block: Block,
@@ -116,6 +110,29 @@ struct Found {
 }
 
 impl Moto {
+    /// None where it is not installed, and the test is skipped.
+    pub async fn start_if_there() -> Option<Self> {
+        if !Path::new(SERVER).is_file() {
+            skip(format_args!("there is no {SERVER}: tests/tools/install moto"));
+            return None;
+        }
+        Some(Self::start().await)
+    }
+
+    /// A bucket of S3, in its region.
+    pub async fn create_bucket(&self, name: &str) {
+        let place = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        let scope = format!("AWS4-HMAC-SHA256 Credential=test/20261121/{REGION}/s3/aws4_request");
+        let call = self.http.put(format!("{}/{name}", self.url)).body(place);
+        answer(call.header("authorization", format!("{scope}, SignedHeaders=host, Signature=0"))).await;
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.url.trim_start_matches("http://").parse().unwrap()
+    }
+
     async fn start() -> Self {
         let (block, claim) = Block::claim().unwrap();
         let directory = Directory::new().unwrap();

@@ -22,11 +22,13 @@ pub mod ground;
 pub mod http;
 pub mod imds;
 pub mod keys;
+pub mod link;
 pub mod living;
 pub mod network;
 pub mod node;
 pub mod relay;
 pub mod rig;
+pub mod s3;
 pub mod tls;
 
 use std::fmt::Display;
