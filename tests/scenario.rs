@@ -92,6 +92,18 @@ pub fn rig(etcd: PathBuf) -> Rig {
     Rig::start(Programs { agent: env!("CARGO_BIN_EXE_etcd-bootstrap").into(), etcd }).expect("a rig")
 }
 
+/// A rig where hosts can be cut off and links be slow; None where this process may not make a network, and the test is
+/// skipped.
+pub fn rig_with_network(programs: Programs) -> Option<Rig> {
+    match Rig::start_with_network(programs) {
+        Ok(rig) => Some(rig),
+        Err(why) => {
+            skip(format_args!("no network of its own (root, or `unshare -r`): {why}"));
+            None
+        }
+    }
+}
+
 /// A cluster of `size` nodes that were booted at the same moment, settled enough to take changes.
 pub async fn form(rig: &Rig, size: usize) -> Vec<Node> {
     rig.group(GROUP, u32::try_from(size).unwrap());

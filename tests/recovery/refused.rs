@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{cluster_tag, counted, fill, lose_all, recover, save, snapshot_file, tag, tool};
-use crate::scenario::{cluster_id, form, on_one_etcd, tagged, whole};
+use crate::scenario::{cluster_id, etcd_of, form, on_one_etcd, rig_with_network, tagged, whole};
 use crate::support::aws::{Action, Fault, Often};
-use crate::support::node::{Node, Run};
+use crate::support::node::{Node, Programs, Run};
 use crate::support::rig::{Rig, addresses};
 
 on_one_etcd!(
@@ -17,6 +18,34 @@ on_one_etcd!(
 
 mod r08_an_old_tool_will_do_for_old_data_where_nobody_keeps_revisions {
     crate::scenario::tests_of! { r08_an_old_tool_will_do_for_old_data_where_nobody_keeps_revisions: v3_4 "3.4" }
+}
+
+/// One node sees AWS and none of the others, which are a quorum: whoever recovers there is told who may live.
+#[tokio::test]
+async fn r16_a_cluster_is_not_given_up_by_who_is_cut_off_from_it() {
+    let Some(etcd) = etcd_of("3.6") else { return };
+    let programs = Programs { agent: env!("CARGO_BIN_EXE_etcd-bootstrap").into(), etcd };
+    let Some(rig) = rig_with_network(programs) else { return };
+    let nodes = form(&rig, 3).await;
+    tagged(&nodes).await;
+    let old = cluster_id(&rig, &nodes).await;
+    let host = |node: &Node| Arc::clone(node.imds.host.as_ref().expect("it has a network"));
+    for other in &nodes[1..] {
+        host(&nodes[0]).cut(other.address).unwrap();
+        host(other).cut(nodes[0].address).unwrap();
+    }
+    nodes[0].shut_down().await;
+    let before = state(&rig, &nodes[0]);
+    let run = recover(&nodes[0], "this-node", &[&format!("--yes={old}")]).await;
+    assert!(run.code == 78 && run.stderr.contains("reason=unaccounted"), "{} {}", run.code, run.stderr);
+    for other in &nodes[1..] {
+        assert!(run.stderr.contains(&format!("{}, which EC2 calls running", other.instance)), "{}", run.stderr);
+    }
+    assert_eq!(state(&rig, &nodes[0]), before);
+    nodes.iter().for_each(|node| host(node).mend().unwrap());
+    nodes[0].boot();
+    whole(&rig, &nodes).await;
+    assert_eq!(cluster_id(&rig, &nodes).await, old);
 }
 
 /// A group that has lost everything but a snapshot: its first node, switched off, and the id to be given up.
