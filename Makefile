@@ -47,7 +47,7 @@ chaos: ## ROUNDS=20 of bad weather on real etcds; also SEED=n NODES=3|5 ETCD=tar
 	@tests/tools/install build etcd clock
 	cargo test --test tests -- --ignored --exact --nocapture chaos::as_many_rounds_as_asked
 
-large: ## 1 GiB joins over a slow link while nodes die, on etcd 3.6 and 3.7; needs root, or `unshare -r`
+large: ## 1 GiB joins over a slow link while nodes die, and is snapshotted, on etcd 3.6 and 3.7; needs root; also AGENT=path
 	@tests/tools/install build etcd
 	cargo test --test tests -- --ignored --test-threads=1 large::
 

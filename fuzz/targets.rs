@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use etcd_bootstrap::cli;
-use etcd_bootstrap::cloud::{Texts, parse_identity};
+use etcd_bootstrap::cloud::{Texts, elements, parse_identity};
 use etcd_bootstrap::decide::leave::by_hand;
 use etcd_bootstrap::decide::ready::released;
 use etcd_bootstrap::decide::{decide, remember, statement, watch};
@@ -151,4 +151,13 @@ fn check_rendered(variables: &BTreeMap<String, String>) {
     let Ok(text) = environment::render(variables) else { return };
     let read = text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(&read.collect::<BTreeMap<_, _>>(), variables);
+}
+
+/// What S3 answers. What was cut off is no shorter list, and nothing is told that it does not say.
+pub fn listing(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(told) = elements(text, &["Key", "Size", "NextContinuationToken", "Code", "Message"]) else { return };
+    assert!(text.trim_end().ends_with('>'));
+    // Each has its own pair of tags.
+    assert!(told.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= data.len());
 }

@@ -1,9 +1,10 @@
 //! What a run is told, parsed and checked: plain data, nothing of the command line.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{EtcdVersion, GivenUp, Policy, Seen};
+use crate::model::{EtcdVersion, GivenUp, Policy, Seen, SnapshotName};
 use crate::tls;
 
 /// All that the options say.
@@ -27,6 +28,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Which etcd this node will start.
     pub etcd: OwnEtcd,
+    /// Where snapshots are kept, and how often one is taken.
+    pub snapshots: Snapshots,
     /// How snapshots are restored.
     pub restore: Restore,
     /// Where `watch` writes metrics; None nowhere.
@@ -43,6 +46,50 @@ pub struct Config {
     pub output: Output,
 }
 
+/// Where snapshots are kept, and how often one is taken. By default: nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshots {
+    /// None: there are none.
+    pub to: Option<Place>,
+    /// One is taken in each slot of this length.
+    pub every: Duration,
+    /// The region of the bucket; None: this instance's.
+    pub region: Option<String>,
+}
+
+/// Where snapshots are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A directory, which several nodes may share.
+    Directory(PathBuf),
+    /// A bucket of S3.
+    Bucket {
+        /// Its name.
+        name: String,
+        /// What all keys begin with: empty, or ending in a slash.
+        prefix: String,
+    },
+}
+
+impl Place {
+    /// Where something in it is, as `--from=` takes it.
+    pub fn at(&self, name: &SnapshotName) -> String {
+        match self {
+            Self::Directory(directory) => directory.join(name.to_string()).display().to_string(),
+            Self::Bucket { name: bucket, prefix } => format!("s3://{bucket}/{prefix}{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(f),
+            Self::Bucket { name, prefix } => write!(f, "s3://{name}/{prefix}"),
+        }
+    }
+}
+
 /// How snapshots are restored.
 #[derive(Debug, Clone)]
 pub struct Restore {
@@ -55,6 +102,15 @@ pub struct Restore {
 /// What a new cluster is to begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum From {
+    /// The newest snapshot of the cluster that is given up.
+    Latest,
+    /// A snapshot in a bucket.
+    Object {
+        /// The bucket's name.
+        bucket: String,
+        /// The whole key.
+        key: String,
+    },
     /// A snapshot, or a database file of a member that does not run.
     File(PathBuf),
     /// This node's own data.
@@ -177,6 +233,15 @@ pub enum OwnEtcd {
 }
 
 impl Config {
+    /// Whether what a recovery begins with has to be brought onto this disk first.
+    pub fn fetches(&self, from: &From) -> bool {
+        match from {
+            From::Object { .. } => true,
+            From::Latest => matches!(self.snapshots.to, Some(Place::Bucket { .. })),
+            From::File(_) | From::ThisNode => false,
+        }
+    }
+
     /// Where the observation that led to the last decision is kept, beside the environment file.
     pub fn record_file(&self) -> PathBuf {
         self.environment_file.with_extension("observation.json")

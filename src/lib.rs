@@ -25,6 +25,7 @@ pub mod founders;
 
 pub mod apply;
 pub mod observe;
+pub mod store;
 
 pub mod issue;
 pub mod recover;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use etcd_bootstrap::cli::{Cli, Command};
+use etcd_bootstrap::commands::Ask;
 use etcd_bootstrap::config::{Config, Recovery};
 use etcd_bootstrap::exit::Exit;
 use etcd_bootstrap::setup::Setup;
@@ -46,6 +47,10 @@ async fn carry_out(Cli { command, options }: Cli) -> Exit {
         Command::Recover { from, yes, despite, foreign_snapshot: foreign } => {
             let recovery = Recovery { from, gives_up: yes.filter(|_| !dry_run), despite, foreign };
             with_setup(config, async |s| commands::recover(s, &recovery).await).await
+        }
+        Command::Snapshot { now, without_quorum } => {
+            let ask = Ask { now, without_quorum, dry_run };
+            with_setup(config, async |s| commands::snapshot(s, ask).await).await
         }
         Command::Run if dry_run => with_setup(config, async |s| commands::dry_run(s, commands::RUN).await).await,
         Command::Run => {

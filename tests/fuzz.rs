@@ -24,7 +24,7 @@ macro_rules! every_input_is_survived {
     };
 }
 
-every_input_is_survived!(wal, database, identity, peer, file, options, observation, authorities, answer);
+every_input_is_survived!(wal, database, identity, peer, file, options, observation, authorities, answer, listing);
 
 fn try_all(name: &str, target: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);

@@ -3,19 +3,23 @@
 //!
 //!     make large
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::scenario::{GROUP, PATIENCE, cluster_id, etcd_of, form};
+use crate::scenario::{GROUP, PATIENCE, cluster_id, etcd_of, form, rig_with_network};
+use crate::snapshots::files;
 use crate::support::etcd::until;
-use crate::support::node::{Node, Programs};
+use crate::support::node::{Node, Programs, Run};
 use crate::support::rig::{Rig, addresses};
-use crate::support::skip;
 
 /// As long as the largest story may take on a busy machine: what is slow is not wrong here.
 const VERY_PATIENT: Duration = Duration::from_secs(900);
 
 const MIB: u64 = 1 << 20;
+
+/// What `snapshot` and `recover` may take, in MiB: by the binary that ships, which `AGENT` names, and by a debug build.
+const MOST: f64 = 16.0;
+const MOST_IN_DEBUG: f64 = 36.0;
 
 /// How much there is to be sent, and how fast the joiner's link is.
 #[derive(Clone, Copy)]
@@ -49,12 +53,10 @@ async fn one_gibibyte_on_3_7() {
 
 async fn play(line: &str, load: Load) {
     let Some(etcd) = etcd_of(line) else { return };
-    let programs = Programs { agent: env!("CARGO_BIN_EXE_etcd-bootstrap").into(), etcd };
-    match Rig::start_with_network(programs) {
-        Ok(rig) => story(rig, load).await,
-        Err(why) => {
-            skip(format_args!("no link can be slow without a network of its own (root, or `unshare -r`): {why}"));
-        }
+    let agent = shipped().unwrap_or_else(|| env!("CARGO_BIN_EXE_etcd-bootstrap").into());
+    let programs = Programs { agent, etcd };
+    if let Some(rig) = rig_with_network(programs) {
+        story(rig, load).await;
     }
 }
 
@@ -107,6 +109,33 @@ async fn story(mut rig: Rig, load: Load) {
     assert_eq!(member_at(&rig, &nodes[0], &nodes[2]).await, learner, "nobody removed it meanwhile");
     assert_eq!(cluster_id(&rig, &nodes).await, cluster);
     same_data(&rig, &nodes, load).await;
+    snapshot_in_constant_memory(&rig, &nodes[0]).await;
+}
+
+/// However large the database is, none of it is held.
+async fn snapshot_in_constant_memory(rig: &Rig, node: &Node) {
+    let directory = rig.directory.path().join("snapshots");
+    std::fs::create_dir(&directory).unwrap();
+    let run = node.agent("snapshot", &["--now", &format!("--snapshot-to={}", directory.display())]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_small("snapshot", &run);
+    let taken = files(&directory).remove(0);
+    // The plan alone reads it to its end.
+    let run = node.agent("recover", &[&format!("--from={}", directory.join(taken).display())]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_small("recover", &run);
+}
+
+fn assert_small(command: &str, run: &Run) {
+    let peak = run.peak_rss as f64 / MIB as f64;
+    println!("{command}: {peak:.1} MiB at most, {:.1} s", run.took.as_secs_f64());
+    assert!(peak < if shipped().is_some() { MOST } else { MOST_IN_DEBUG }, "{peak:.1} MiB");
+}
+
+/// `make large AGENT=target/dist/...`; None: the debug build.
+fn shipped() -> Option<PathBuf> {
+    let agent = std::env::var_os("AGENT").filter(|agent| !agent.is_empty())?;
+    Some(PathBuf::from(agent).canonicalize().expect("AGENT is there"))
 }
 
 /// Puts values of 1 MiB, several at once.

@@ -5,18 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that do I/O, log, or speak for AWS and etcd, and the only rooms that may use each.
-const CRATES: [(&str, &[&str]); 14] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("aws_config", &["cloud"]),
     ("aws_credential_types", &["cloud"]),
     ("aws_sdk_autoscaling", &["cloud"]),
     ("aws_sdk_ec2", &["cloud"]),
     ("aws_sdk_kms", &["cloud"]),
+    ("aws_sigv4", &["cloud"]),
     ("aws_smithy_http_client", &["cloud"]),
     ("clap", &["cli"]),
     ("etcd_client", &["etcd"]),
-    ("hyper", &["founders"]),
+    ("hyper", &["cloud", "founders"]),
     ("rcgen", &["certificate", "issue"]),
-    ("reqwest", &["etcd", "names", "observe"]),
+    ("reqwest", &["cloud", "etcd", "names", "observe"]),
     ("rustls_native_certs", &["cloud", "tls"]),
     ("tracing", &["commands", "log", "main"]),
     ("tracing_subscriber", &["log"]),

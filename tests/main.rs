@@ -30,6 +30,8 @@ mod failures;
 mod files;
 // The group's life cycle, on real etcd.
 mod life;
+// Snapshots, of real etcd.
+mod snapshots;
 // Ways back from a loss, on real etcd.
 mod recovery;
 // A database that takes a while to arrive.

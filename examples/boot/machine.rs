@@ -40,6 +40,8 @@ pub const READY: &str = "etcd-bootstrap-ready.service";
 pub const WATCH: &str = "etcd-bootstrap-watch.service";
 pub const CERTIFICATE: &str = "etcd-bootstrap-certificate.service";
 pub const CERTIFICATE_TIMER: &str = "etcd-bootstrap-certificate.timer";
+pub const SNAPSHOT: &str = "etcd-bootstrap-snapshot.service";
+pub const SNAPSHOT_TIMER: &str = "etcd-bootstrap-snapshot.timer";
 
 /// Runs systemd-nspawn in the cgroup of its first argument. With --keep-unit a reboot inside ends it with 133: it is
 /// started again.

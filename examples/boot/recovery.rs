@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{KEY, PATIENCE, Story};
-use crate::machine::{AGENT, Machine};
+use super::{PATIENCE, Story};
+use crate::machine::{AGENT, Machine, SNAPSHOT};
 use crate::support::etcd::until;
 
 const README: &str = include_str!("../../README.md");
@@ -59,16 +59,42 @@ impl Story<'_> {
         Ok(self.whole().await? - began)
     }
 
+    /// What the unit has taken of whichever member's turn it was, in its own sandbox. The nodes share no directory, so that
+    /// each follower takes one.
     async fn snapshot(&self) -> Result<Vec<u8>, String> {
         self.write_key().await?;
-        let failed = |error: etcd_client::Error| format!("take a snapshot with the key {KEY}: {error}");
-        let mut client = self.lab.judge.client(&self.addresses()).await.map_err(failed)?;
-        let (mut stream, mut bytes) = (client.snapshot().await.map_err(failed)?, Vec::new());
-        while let Some(part) = stream.message().await.map_err(failed)? {
-            bytes.extend_from_slice(part.blob());
+        for node in &self.machines {
+            let drop_in = readme_drop_in()?;
+            let prepare = format!(
+                "mkdir -p {SNAPSHOTS} /etc/systemd/system/{SNAPSHOT}.d && chown etcd {SNAPSHOTS} &&\
+                 printf '{drop_in}' >/etc/systemd/system/{SNAPSHOT}.d/10-directory.conf && systemctl daemon-reload"
+            );
+            node.inside(&["bash", "-ec", &prepare]).await?;
+            node.inside(&["systemctl", "start", SNAPSHOT]).await?;
+            let taken = node.inside(&["find", SNAPSHOTS, "-name", "*.db"]).await?;
+            let taken: Vec<&str> = taken.lines().collect();
+            match taken.as_slice() {
+                // The leader leaves it to the others.
+                [] => {}
+                [one] => {
+                    let path = node.root().join(one.trim_start_matches('/'));
+                    return std::fs::read(&path).map_err(|error| format!("read {}: {error}", path.display()));
+                }
+                more => return Err(format!("one slot and several snapshots: {more:?}")),
+            }
         }
-        Ok(bytes)
+        Err("no member has taken a snapshot".to_owned())
     }
+}
+
+/// Where README.md's example keeps them.
+pub(super) const SNAPSHOTS: &str = "/mnt/snapshots";
+
+/// What lets the unit write there, as README.md has it.
+fn readme_drop_in() -> Result<String, String> {
+    let lines = ["[Unit]", "RequiresMountsFor=/mnt/snapshots", "[Service]", "ReadWritePaths=/mnt/snapshots"];
+    let text: String = lines.iter().map(|line| format!("    {line}\n")).collect();
+    if README.contains(&text) { Ok(lines.join("\\n")) } else { Err(format!("README.md has no\n{text}")) }
 }
 
 /// The commands of a runbook, a line each.

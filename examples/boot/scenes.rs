@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{CONSUMER_PERIOD, PATIENCE, SLOW, Story};
 use crate::client;
 use crate::lab::{BINARY, GROUP, TAMPERED};
-use crate::machine::{AGENT, CERTIFICATE, CERTIFICATE_TIMER, Machine, READY, WATCH};
+use crate::machine::{AGENT, CERTIFICATE, CERTIFICATE_TIMER, Machine, READY, SNAPSHOT, SNAPSHOT_TIMER, WATCH};
 use crate::names::Trouble;
 use crate::support::aws::{Fault, Often};
 use crate::support::cloud::Instance;
@@ -27,8 +27,8 @@ impl Story<'_> {
     /// What systemd's own checks of this version say of the units on the first machine.
     pub(super) async fn check_units(&mut self) -> Result<Option<Duration>, String> {
         let node = &self.machines[0];
-        let ours = [AGENT, READY, WATCH, CERTIFICATE];
-        let verify = ["systemd-analyze", "verify", "--man=no", CERTIFICATE_TIMER, node.etcd_unit];
+        let ours = [AGENT, READY, WATCH, CERTIFICATE, SNAPSHOT];
+        let verify = ["systemd-analyze", "verify", "--man=no", CERTIFICATE_TIMER, SNAPSHOT_TIMER, node.etcd_unit];
         let verify = [&verify[..], &ours].concat();
         let said = node.inside(&verify).await?;
         if !said.is_empty() {

@@ -130,10 +130,11 @@ impl Story<'_> {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let certified = Authority::new().write(&self.logs, &names).and_then(|files| self.lab.use_tls(&files));
         certified.map_err(|error| format!("make certificates: {error}"))?;
+        self.lab.options.push(format!("ETCD_BOOTSTRAP_SNAPSHOT_TO={}", recovery::SNAPSHOTS));
         self.scene("3 Flatcar nodes with TLS form a cluster at first boot", async |s| s.form(3).await).await?;
         self.scene("one with TLS replaced by a fresh node", async |s| s.replace_with_a_new_address().await).await?;
         self.scene("one with TLS replaced: the resolver takes 3 s", async |s| s.replace_in(SLOW).await).await?;
-        self.scene("all lost, recovered from a snapshot as the README says", async |s| {
+        self.scene("all lost, recovered from the unit's snapshot as the README says", async |s| {
             s.recover_from_a_snapshot().await
         })
         .await?;

@@ -38,6 +38,8 @@ pub struct Loss {
 pub struct Disaster {
     pub etcd_version: String,
     pub nodes: usize,
+    pub snapshot_seconds: f64,
+    pub snapshot_peak_rss_bytes: u64,
     pub everything: Loss,
     pub quorum: Loss,
     /// One after the other.
@@ -47,6 +49,8 @@ pub struct Disaster {
 impl fmt::Display for Disaster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  {:<18} {}", "etcd", self.etcd_version)?;
+        let mebibytes = self.snapshot_peak_rss_bytes as f64 / f64::from(1 << 20);
+        writeln!(f, "  {:<18} {:.2} s, peak {mebibytes:.1} MiB", "snapshot", self.snapshot_seconds)?;
         for (name, loss) in [("all lost", &self.everything), ("quorum lost", &self.quorum)] {
             writeln!(
                 f,
@@ -85,9 +89,9 @@ pub async fn play(options: &Options, programs: &Programs, version: String) -> Re
     disaster.cluster_ids.push(scene.cluster(&nodes).await?);
 
     stage.scene("All instances are terminated, and a snapshot is left");
-    let file = rig.directory.path().join("snapshot.db");
+    let place = rig.directory.path().join("snapshots");
     let before = scene.fill(&nodes).await?;
-    scene.save(&nodes, &file).await?;
+    (disaster.snapshot_seconds, disaster.snapshot_peak_rss_bytes) = scene.save(&nodes, &place).await?;
     for node in &nodes {
         rig.terminate(node).await;
     }
@@ -98,7 +102,7 @@ pub async fn play(options: &Options, programs: &Programs, version: String) -> Re
     }
     stage.say("new ones have booted, and wait");
     nodes[0].shut_down().await;
-    disaster.everything = scene.recover(&nodes, &file.display().to_string(), before).await?;
+    disaster.everything = scene.recover(&nodes, &place, "latest", before).await?;
     disaster.cluster_ids.push(scene.cluster(&nodes).await?);
 
     stage.scene("All but one are terminated");
@@ -112,7 +116,7 @@ pub async fn play(options: &Options, programs: &Programs, version: String) -> Re
     for node in &nodes[1..] {
         scene.says(node, "cluster-tagged").await?;
     }
-    disaster.quorum = scene.recover(&nodes, "this-node", before).await?;
+    disaster.quorum = scene.recover(&nodes, &place, "this-node", before).await?;
     disaster.cluster_ids.push(scene.cluster(&nodes).await?);
 
     println!("\n{disaster}");
@@ -173,15 +177,21 @@ impl Scene<'_> {
         Ok((reply.count(), reply.header().map_or(0, etcd_client::ResponseHeader::revision)))
     }
 
-    /// As `etcdctl snapshot save`.
-    async fn save(&self, nodes: &[Node], file: &Path) -> Result<(), String> {
-        let mut client = self.rig.judge.client(&addresses(nodes)).await.map_err(|error| error.to_string())?;
-        let mut stream = client.snapshot().await.map_err(|error| format!("take a snapshot: {error}"))?;
-        let mut bytes = Vec::new();
-        while let Some(part) = stream.message().await.map_err(|error| format!("take a snapshot: {error}"))? {
-            bytes.extend_from_slice(part.blob());
+    /// As the timer does, on one after another: the first that it is the turn of takes it.
+    async fn save(&self, nodes: &[Node], place: &Path) -> Result<(f64, u64), String> {
+        std::fs::create_dir(place).map_err(|error| format!("make {}: {error}", place.display()))?;
+        let option = format!("--snapshot-to={}", place.display());
+        for node in nodes {
+            let run = node.agent("snapshot", &[&option]).await.map_err(|error| error.to_string())?;
+            if run.code != 0 {
+                return Err(format!("snapshot ended with {}: {}", run.code, run.stderr));
+            }
+            if run.stderr.contains("took the snapshot") {
+                self.stage.done("taken", run.took);
+                return Ok((rounded(run.took), run.peak_rss));
+            }
         }
-        std::fs::write(file, bytes).map_err(|error| format!("write {}: {error}", file.display()))
+        Err("it was nobody's turn to take the snapshot".to_owned())
     }
 
     async fn says(&self, node: &Node, word: &str) -> Result<(), String> {
@@ -193,11 +203,21 @@ impl Scene<'_> {
     }
 
     /// A person recovers on the first node; all others join.
-    async fn recover(&self, nodes: &[Node], from: &str, (keys, revision): (i64, i64)) -> Result<Loss, String> {
+    async fn recover(
+        &self,
+        nodes: &[Node],
+        place: &Path,
+        from: &str,
+        (keys, revision): (i64, i64),
+    ) -> Result<Loss, String> {
         let tags = self.rig.cloud.now().groups[GROUP].tags.clone();
         let given_up = tags.get("etcd-bootstrap/cluster-id").ok_or("the group is not tagged")?;
-        let options =
-            [format!("--from={from}"), format!("--restore-tool={}", self.tool.display()), format!("--yes={given_up}")];
+        let options = [
+            format!("--from={from}"),
+            format!("--snapshot-to={}", place.display()),
+            format!("--restore-tool={}", self.tool.display()),
+            format!("--yes={given_up}"),
+        ];
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         self.stage.say(&format!("a person: etcd-bootstrap recover --from={from} --yes={given_up}"));
         let began = Instant::now();

@@ -4,9 +4,11 @@
 
 mod compat;
 mod options;
+mod snapshots;
 mod values;
 
 pub use options::*;
+pub use snapshots::SnapshotOptions;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::compat::from_go_form;
+use self::snapshots::from;
 use crate::config::From;
 use crate::model::GivenUp;
 
@@ -58,8 +61,8 @@ pub enum Command {
     /// Make a new cluster of one out of a snapshot or of this node's data, after the old one is lost; without --yes, print
     /// the plan
     Recover {
-        /// What it begins with: `this-node`, or a snapshot or database file
-        #[arg(long, value_name = "this-node|FILE", value_parser = from)]
+        /// What it begins with: the `latest` snapshot, `this-node`, one in a bucket, or a snapshot or database file
+        #[arg(long, value_name = "latest|this-node|s3://BUCKET/KEY|FILE", value_parser = from, default_value = "latest")]
         from: From,
         /// Do it: the id of the cluster that is given up for lost, as the plan shows it; `none` where there is none
         #[arg(long, value_name = "ID|none")]
@@ -70,6 +73,15 @@ pub enum Command {
         /// Take the data of another cluster than the one that is given up
         #[arg(long)]
         foreign_snapshot: bool,
+    },
+    /// Put a snapshot of the cluster into --snapshot-to, where one is due
+    Snapshot {
+        /// Take one in any case, which no rule of the store's is to delete
+        #[arg(long)]
+        now: bool,
+        /// Take what this member has, though no quorum confirms that it is all: of a survivor, before it is touched
+        #[arg(long, requires = "now")]
+        without_quorum: bool,
     },
     /// Issue this node's certificate where it is due, beside an etcd that runs
     Certificate {
@@ -90,13 +102,6 @@ impl Command {
     }
 }
 
-fn from(text: &str) -> Result<From, String> {
-    match text {
-        "this-node" => Ok(From::ThisNode),
-        file => std::path::absolute(file).map(From::File).map_err(|e| e.to_string()),
-    }
-}
-
 /// What every variable of an option begins with.
 const PREFIX: &str = "ETCD_BOOTSTRAP_";
 
@@ -114,18 +119,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
     let command = Cli::command().mut_args(with_its_variable);
     let matches = command.try_get_matches_from(arguments.into_iter().map(from_go_form))?;
     let cli = Cli::from_arg_matches(&matches)?;
-    if cli.options.proxy_mode && cli.options.scaling_group_name.is_none() {
-        let missing = "--proxy-mode needs --scaling-group-name: a consumer is in no member's group";
-        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
-    }
-    if let Some(missing) = cli.options.certificates.missing(cli.options.proxy_mode, &cli.options.tls) {
-        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, missing));
-    }
-    if let (true, Some(command @ (Command::Ready | Command::Watch | Command::Leave | Command::Recover { .. }))) =
-        (cli.options.proxy_mode, &cli.command)
-    {
-        let no_member = format!("--proxy-mode has no {}: a consumer runs no member", command.name());
-        return Err(Cli::command().error(ErrorKind::ArgumentConflict, no_member));
+    if let Some((kind, why)) = contradiction(&cli) {
+        return Err(Cli::command().error(kind, why));
     }
     if let Some(unknown) = unknown_variable() {
         return Err(Cli::command().error(ErrorKind::UnknownArgument, unknown));
@@ -137,6 +132,43 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
         return Err(Cli::command().error(ErrorKind::ArgumentConflict, ignored));
     }
     Ok(cli)
+}
+
+/// What the options lack, or cannot have together; None where they fit.
+fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> {
+    let missing = |why: &str| Some((ErrorKind::MissingRequiredArgument, why.to_owned()));
+    if options.proxy_mode && options.scaling_group_name.is_none() {
+        return missing("--proxy-mode needs --scaling-group-name: a consumer is in no member's group");
+    }
+    if let Some(why) = options.certificates.missing(options.proxy_mode, &options.tls) {
+        return missing(why);
+    }
+    if let (
+        true,
+        Some(
+            command @ (Command::Ready
+            | Command::Watch
+            | Command::Leave
+            | Command::Recover { .. }
+            | Command::Snapshot { .. }),
+        ),
+    ) = (options.proxy_mode, command)
+    {
+        let no_member = format!("--proxy-mode has no {}: a consumer runs no member", command.name());
+        return Some((ErrorKind::ArgumentConflict, no_member));
+    }
+    let about_snapshots = matches!(command, Some(Command::Snapshot { .. } | Command::Recover { .. }));
+    if let (true, Err(why)) = (about_snapshots, options.snapshots.snapshots()) {
+        return Some((ErrorKind::InvalidValue, why));
+    }
+    let nowhere = options.snapshots.snapshot_to.is_none();
+    if matches!(command, Some(Command::Snapshot { .. })) && nowhere {
+        return missing("snapshot needs --snapshot-to: where it is to be kept");
+    }
+    if matches!(command, Some(Command::Recover { from: From::Latest, .. })) && nowhere {
+        return missing("recover needs --from=, or --snapshot-to= where the latest snapshot is");
+    }
+    None
 }
 
 /// Every variable that an option is read from.

@@ -7,7 +7,8 @@ use clap::{ArgAction, Args};
 
 use super::compat::go_bool;
 use super::is_set;
-use crate::config::{Config, Emit, Issuing, Output, OwnEtcd, ProxyStyle, Restore};
+use super::snapshots::SnapshotOptions;
+use crate::config::{Config, Emit, Issuing, Output, OwnEtcd, ProxyStyle};
 use crate::model::{
     AddressForm, Blind, BlindKind, EtcdVersion, FoundingRule, InitialCluster, JoinAs, Leave, Policy, Prune, Role,
     Scheme, Seen, is_bare, launch_hook, terminate_hook,
@@ -195,17 +196,6 @@ pub struct Options {
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PRUNE", value_enum, default_value = "auto")]
     pub prune: Prune,
 
-    /// etcd's own tool that `recover` restores with, and its arguments, with blanks between them [default: etcdutl, else
-    /// etcdctl]
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_RESTORE_TOOL", value_name = "COMMAND")]
-    pub restore_tool: Option<String>,
-
-    /// How much `recover` raises the revision, so that no client has seen a later one; 0 leaves it
-    ///
-    /// Watches of before are cut off then, and their clients read everything anew.
-    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_BUMP_REVISION", value_name = "N", default_value = "1000000000")]
-    pub bump_revision: u64,
-
     /// Where `watch` writes metrics, as Prometheus's textfile collector reads them [default: nowhere]
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_METRICS_FILE", value_name = "PATH")]
     pub metrics_file: Option<PathBuf>,
@@ -215,6 +205,9 @@ pub struct Options {
 
     #[command(flatten, next_help_heading = "Certificates by themselves")]
     pub certificates: CertificateOptions,
+
+    #[command(flatten, next_help_heading = "Snapshots and recovery")]
+    pub snapshots: SnapshotOptions,
 
     /// `glog` lines, `json` lines, or lines with the priority prefix of `journald`, on stderr
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_LOG_FORMAT", value_enum, default_value = "glog")]
@@ -386,7 +379,8 @@ impl Options {
                     OwnEtcd::Told(Seen::No(Blind { kind: BlindKind::Absent, why }))
                 }
             },
-            restore: Restore { tool: self.restore_tool.clone(), bump: self.bump_revision },
+            snapshots: self.snapshots.snapshots().unwrap_or_default(),
+            restore: self.snapshots.restore(),
             metrics_file: self.metrics_file.clone(),
             deadline: self.deadline.0,
             peer_tls: match &issuing {
@@ -449,7 +443,8 @@ impl Options {
             "ETCD_FORCE_NEW_CLUSTER is set in the environment; no file of this program passes it on: see recover"
                 .to_owned()
         });
-        ignored.chain(dead).chain(force).collect()
+        let snapshots = self.snapshots.snapshots().err().map(|why| format!("{why}: going on without snapshots"));
+        ignored.chain(dead).chain(force).chain(snapshots).collect()
     }
 
     /// What is wrong with a deadline within the founding grace, which begins anew in each run; None where nothing is.

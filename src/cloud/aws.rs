@@ -29,6 +29,9 @@ use crate::names::Names;
 /// AWS answers in 50 to 300 ms; a call that takes this long is better asked again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// What an instance without credentials lacks.
+pub(super) const GIVE_A_ROLE: &str = "; give the instance an instance profile whose role has the policy in README.md";
+
 /// No group that fits one etcd cluster fills more pages than this: a reply that never ends is a fault.
 pub(super) const MAX_PAGES: usize = 50;
 
@@ -52,13 +55,18 @@ pub fn http_client() -> SharedHttpClient {
 /// The proxy for HTTPS, which only AWS is asked over; None without one. `HTTP_PROXY` must not count: the metadata, asked
 /// by way of a proxy, would be the proxy's.
 fn proxy() -> Option<Result<ProxyConfig, ProxyError>> {
+    proxy_url().map(|(url, except)| ProxyConfig::https(url).map(|proxy| proxy.no_proxy(except)))
+}
+
+/// Its URL, and whom it is not for.
+pub(super) fn proxy_url() -> Option<(String, String)> {
     let variable = |name: &str| {
         let values = [name.to_ascii_lowercase(), name.to_owned()].into_iter().filter_map(|name| env::var(name).ok());
         values.into_iter().find(|value| !value.is_empty())
     };
     let url = variable("HTTPS_PROXY")?;
     let url = if url.contains("://") { url } else { format!("http://{url}") };
-    Some(ProxyConfig::https(url).map(|proxy| proxy.no_proxy(variable("NO_PROXY").unwrap_or_default())))
+    Some((url, variable("NO_PROXY").unwrap_or_default()))
 }
 
 /// Of one region. Credentials come from the SDK's default chain: environment, profile, container, instance role.
@@ -136,11 +144,13 @@ pub struct CallError {
     pub failed: Failed,
     /// What a person can do, beginning with a semicolon; empty where that is not known.
     pub hint: String,
+    /// What AWS calls it; empty where it gave no answer that says so.
+    pub code: String,
 }
 
 impl CallError {
     pub(super) fn new(kind: BlindKind, failed: Failed) -> Self {
-        Self { kind, failed, hint: String::new() }
+        Self { kind, failed, hint: String::new(), code: String::new() }
     }
 }
 
@@ -163,17 +173,8 @@ where
 {
     let code = error.code().unwrap_or_default();
     let (kind, hint) = match (code, error) {
-        ("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AuthFailure", _) => {
-            (BlindKind::Denied, format!("; allow {action} in the instance's role"))
-        }
-        ("InvalidClientTokenId" | "ExpiredToken" | "MissingAuthenticationToken", _) => {
-            (BlindKind::Denied, "; the instance's role gives no valid credentials".to_owned())
-        }
-        ("Throttling" | "ThrottlingException" | "RequestLimitExceeded", _) => (BlindKind::Throttled, String::new()),
-        ("", _) if has_no_credentials(error) => {
-            let hint = "; give the instance an instance profile whose role has the policy in README.md";
-            (BlindKind::Denied, hint.to_owned())
-        }
+        (code, _) if let Some(told) = kind_of(code, action) => told,
+        ("", _) if has_no_credentials(error) => (BlindKind::Denied, GIVE_A_ROLE.to_owned()),
         (_, SdkError::ResponseError(_)) => (BlindKind::Malformed, String::new()),
         (_, SdkError::ServiceError(e)) if code.is_empty() && e.err().message().is_none() => {
             (BlindKind::Malformed, String::new())
@@ -186,16 +187,30 @@ where
         ("", None) => error.source().map_or_else(|| error.to_string(), chain),
         (code, message) => format!("{code}: {}", message.unwrap_or("no message")),
     };
-    CallError { kind, failed: Failed::new(format!("{action} for"), target, said), hint }
+    CallError { kind, failed: Failed::new(format!("{action} for"), target, said), hint, code: code.to_owned() }
+}
+
+/// What a code means that all services share; None where it is not one of those.
+pub(super) fn kind_of(code: &str, action: &str) -> Option<(BlindKind, String)> {
+    match code {
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "AuthFailure" => {
+            Some((BlindKind::Denied, format!("; allow {action} in the instance's role")))
+        }
+        "InvalidClientTokenId" | "ExpiredToken" | "MissingAuthenticationToken" => {
+            Some((BlindKind::Denied, "; the instance's role gives no valid credentials".to_owned()))
+        }
+        "Throttling" | "ThrottlingException" | "RequestLimitExceeded" => Some((BlindKind::Throttled, String::new())),
+        _ => None,
+    }
 }
 
 /// Whether no provider of the SDK's chain has credentials: the metadata, which was read before, names no role.
-fn has_no_credentials(error: &(dyn Error + 'static)) -> bool {
+pub(super) fn has_no_credentials(error: &(dyn Error + 'static)) -> bool {
     matches!(cause::<CredentialsError>(error), Some(CredentialsError::CredentialsNotLoaded(_)))
 }
 
 /// What an image that holds nothing but this binary lacks for HTTPS to AWS, and what may be in its way.
-fn missing() -> String {
+pub(super) fn missing() -> String {
     let mut missing = Vec::new();
     if rustls_native_certs::load_native_certs().certs.is_empty() {
         missing.push("no CA certificates found: mount /etc/ssl/certs or set SSL_CERT_FILE");

@@ -177,7 +177,7 @@ fn classify(path: &str, error: &ImdsError) -> CallError {
     } else {
         (BlindKind::Unreachable, "")
     };
-    CallError { kind, failed: Failed::new(READ, path, why), hint: hint.to_owned() }
+    CallError { hint: hint.to_owned(), ..CallError::new(kind, Failed::new(READ, path, why)) }
 }
 
 fn malformed(target: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> CallError {

@@ -7,6 +7,7 @@ mod aws;
 mod ec2;
 mod imds;
 mod kms;
+mod s3;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use self::aws::CallError;
 use self::ec2::Instances;
 pub use self::imds::{Texts, parse_identity};
 use self::kms::Kms;
+pub use self::s3::{Bucket, Download, Object, Stored, elements};
 use crate::certificate::Authority;
 use crate::clock::now;
 use crate::model::{Blind, BlindKind, Ec2, Group, Hook, Identity, InstanceId, LifecycleState, Notices, Seen};
@@ -152,6 +154,18 @@ impl Cloud {
     /// As [`Cloud::fetch_authorities`].
     pub async fn sign(&mut self, authority: &Authority, message: Vec<u8>) -> Result<Vec<u8>, Blind> {
         Ok(self.services().await?.kms.sign(authority, message).await?)
+    }
+
+    /// A bucket of S3; `region` is None where it is this instance's.
+    ///
+    /// # Errors
+    /// Why the region is not known.
+    pub async fn bucket(&mut self, name: &str, region: Option<&str>) -> Result<Bucket, Blind> {
+        let region = match region {
+            Some(region) => region.to_owned(),
+            None => self.identity().await?.region,
+        };
+        Ok(Bucket::new(&aws::config(self.http.clone(), &region).await, name).await?)
     }
 
     /// The private DNS name that EC2 has for this instance; None where it has none, or does not know it yet.

@@ -9,6 +9,7 @@ mod pace;
 mod ready;
 mod recover;
 mod run;
+mod snapshot;
 mod status;
 mod watch;
 
@@ -19,5 +20,6 @@ pub use leave::{COURSE as LEAVE, leave};
 pub use ready::ready;
 pub use recover::recover;
 pub use run::{COURSE as RUN, run};
+pub use snapshot::{Ask, snapshot};
 pub use status::status;
 pub use watch::watch;

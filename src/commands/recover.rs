@@ -22,9 +22,9 @@ use crate::exit::Exit;
 use crate::founders::Voice;
 use crate::model::{
     BlindKind, CLUSTER_TAG, Change, ClusterId, EtcdVersion, GivenUp, Group, InstanceId, Observation, Order,
-    REPLACED_TAG, Reason, Seen, Statement, replaced_tag,
+    REPLACED_TAG, Reason, Seen, Snapshot, Statement, replaced_tag,
 };
-use crate::recover::{Restoration, Source, Tool, unready};
+use crate::recover::{Found, Restoration, Source, Tool, find, unready};
 use crate::report::Plan;
 use crate::setup::Setup;
 
@@ -44,16 +44,25 @@ const MOST_LIKELY: &str = "it is etcd's unit, most likely";
 /// Prints the plan, or carries it out.
 pub async fn recover(setup: &Setup, recovery: &Recovery) -> Exit {
     let mut voice = Voice::new(setup.peer_tls(), setup.config.policy.peer_port);
-    // First: an etcd that runs is writing to what is read next.
-    if recovery.from == From::ThisNode
+    let fetches = setup.config.fetches(&recovery.from);
+    // First: an etcd that runs is writing to what is read next, or on the disk that is written to.
+    if (recovery.from == From::ThisNode || fetches)
         && let Ok(me) = setup.cloud().identity().await
         && let Err(why) = voice.hold_port(&me).await
     {
         return fail_for(&Reason::RecoveryUnready { why: format!("{why}: {MOST_LIKELY}") });
     }
-    let source = match Source::open(&setup.config, &recovery.from) {
-        Ok(source) => source,
-        Err(e) => return fail(&chain(&e)),
+    if let (true, Some(why)) = (fetches, unready(&setup.config)) {
+        return fail_for(&Reason::RecoveryUnready { why });
+    }
+    if let From::Latest | From::Object { .. } = recovery.from
+        && let Err(exit) = nobody_lives(setup).await
+    {
+        return exit;
+    }
+    let (source, newest) = match open(setup, &recovery.from).await {
+        Ok(found) => found,
+        Err(exit) => return exit,
     };
     let named = source.contents.members.iter().filter_map(|m| InstanceId::from_member_name(&m.name));
     let drive = Drive::new(setup, COURSE).asking_about(named.collect());
@@ -61,13 +70,33 @@ pub async fn recover(setup: &Setup, recovery: &Recovery) -> Exit {
         gives_up: recovery.gives_up,
         despite: recovery.despite.iter().cloned().collect(),
         foreign: recovery.foreign,
-        own: source.cluster.is_some(),
+        own: recovery.from == From::ThisNode,
         cluster: source.cluster,
         contents: source.contents.clone(),
     };
     let etcd = program::version_of(&setup.config.etcd).await;
-    let mut steps = Steps { setup, drive, voice, etcd, source, order };
+    let mut steps = Steps { setup, drive, voice, etcd, source, newest, order };
     steps.take().await.unwrap_or_else(|exit| exit)
+}
+
+/// Where a cluster lives, no snapshot is looked for: it may have none yet, and nothing is lost.
+async fn nobody_lives(setup: &Setup) -> Result<(), Exit> {
+    let observation = Drive::new(setup, COURSE).look_anew().await.ok_or(Exit::Unavailable)?;
+    let reasons = obstacles(&observation, &setup.config.policy, &Order::default());
+    match reasons.iter().find(|reason| matches!(reason, Reason::ClusterLives { .. })) {
+        Some(lives) => Err(fail_for(lives)),
+        None => Ok(()),
+    }
+}
+
+/// What it begins with, and which snapshots there are.
+async fn open(setup: &Setup, from: &From) -> Result<(Source, Vec<Snapshot>), Exit> {
+    let found = find(&setup.config, &mut setup.cloud(), from).await.map_err(|reason| fail_for(&reason))?;
+    let (source, newest) = match found {
+        None => (Source::own(&setup.config), Vec::new()),
+        Some(Found { file, newest }) => (Source::file(file), newest),
+    };
+    Ok((source.map_err(|e| fail(&chain(&e)))?, newest))
 }
 
 struct Steps<'a> {
@@ -78,6 +107,7 @@ struct Steps<'a> {
     /// Which etcd will start on the data.
     etcd: Seen<EtcdVersion>,
     source: Source,
+    newest: Vec<Snapshot>,
     order: Order,
 }
 
@@ -162,6 +192,7 @@ impl Steps<'_> {
             gives_up: observation.group.ok().and_then(|group| group.cluster_tag.clone()),
             cluster: restoration.cluster,
             command: tool.map(|tool| tool.command_line(&arguments)),
+            newest: &self.newest,
             stops: reasons.iter().map(told).collect(),
         }
     }

@@ -9,9 +9,10 @@ use crate::config::Output;
 use crate::decide::health::{other_scheme, soundness};
 use crate::decide::life::future;
 use crate::exit::Exit;
+use crate::files::saved;
 use crate::issue::state;
 use crate::observe::{OwnPorts, Scope};
-use crate::report::health_table;
+use crate::report::{Snapshots, health_table};
 use crate::setup::Setup;
 
 const COURSE: Course = Course { scope: Scope::LifeCycle, own_ports: OwnPorts::Ask, ..RUN };
@@ -24,20 +25,26 @@ pub async fn status(setup: &Setup) -> Exit {
     let (table, sound) = (health_table(&observation), soundness(&observation, policy));
     let (Ok(line) | Err(line)) = &sound;
     let certificate = setup.config.issuing.as_ref().map(|issuing| state(&setup.config, issuing));
+    let record = saved::read_snapshot(&setup.config.state_dir);
+    let wanted = record.is_some() || setup.config.snapshots.to.is_some();
+    let snapshots = wanted.then(|| Snapshots::new(record.as_ref(), observation.taken_at));
     match setup.config.output {
         Output::Json => {
             let told = serde_json::json!({
-                "nodes": table.rows, "sound": sound.is_ok(), "summary": line, "certificate": certificate
+                "nodes": table.rows, "sound": sound.is_ok(), "summary": line, "certificate": certificate,
+                "snapshots": snapshots
             });
             println!("{told}");
         }
         Output::Text => {
             let certificate = certificate.map(|state| state.text()).unwrap_or_default();
-            println!("{}{certificate}{line}", table.text());
+            let known = snapshots.as_ref().map(|known| known.text(observation.taken_at)).unwrap_or_default();
+            println!("{}{certificate}{known}{line}", table.text());
         }
     }
     for told in other_scheme(&observation, policy).into_iter().chain(future(&observation)) {
         warn!("{told}");
     }
-    if sound.is_ok() { Exit::Done } else { Exit::TryAgain }
+    let silent = snapshots.is_some_and(|known| known.ill.is_some());
+    if sound.is_ok() && !silent { Exit::Done } else { Exit::TryAgain }
 }

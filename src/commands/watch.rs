@@ -12,7 +12,7 @@ use super::pace::Rhythm;
 use crate::config::Config;
 use crate::decide::watch as decide;
 use crate::exit::Exit;
-use crate::files::write;
+use crate::files::{saved, write};
 use crate::model::{Decision, Observation};
 use crate::observe::{OwnPorts, Scope};
 use crate::report::metrics;
@@ -116,7 +116,8 @@ fn with_new_files(setup: Setup) -> Setup {
 fn tell(setup: &Setup, observation: &Observation, decision: &Decision) {
     notify(&[NotifyState::Status(&decision.reason.to_string()), NotifyState::Watchdog]);
     let Some(file) = &setup.config.metrics_file else { return };
-    let text = metrics(observation, &setup.config.policy, decision);
+    let snapshots = saved::read_snapshot(&setup.config.state_dir);
+    let text = metrics(observation, &setup.config.policy, decision, snapshots.as_ref());
     if let Err(e) = write::replace(file, &text, 0o644) {
         warn!("write the metrics {}: {e}, ignoring", file.display());
     }

@@ -17,6 +17,7 @@ pub mod leave;
 pub mod life;
 pub mod ready;
 mod recover;
+pub mod snapshot;
 mod sound;
 mod start;
 mod version;

@@ -6,3 +6,4 @@ pub mod data;
 pub mod environment;
 pub mod peer;
 pub mod program;
+pub mod snapshot;

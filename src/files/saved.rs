@@ -1,5 +1,5 @@
-//! What a run leaves behind besides etcd's file: the observation behind its last decision, who the node is, and which
-//! member of its own it has taken out of the cluster.
+//! What a run leaves behind besides etcd's file: the observation behind its last decision, who the node is, which member
+//! of its own it has taken out of the cluster, and what it knows of the last snapshot.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::write;
-use crate::model::{Identity, LeftMember, Observation, Policy};
+use crate::model::{Identity, LeftMember, Observation, Policy, SnapshotRecord};
 
 /// A saved decision: all that is needed to make it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,4 +93,23 @@ pub fn write_left(state_dir: &Path, left: &LeftMember) -> io::Result<()> {
 /// The mark as last left; None where there is none that can be read: then a person has to say `--rejoin`.
 pub fn read_left(state_dir: &Path) -> Option<LeftMember> {
     serde_json::from_slice(&std::fs::read(left_file(state_dir)).ok()?).ok()
+}
+
+/// Where it is kept what is known of the last snapshot.
+pub fn snapshot_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("snapshot.json")
+}
+
+/// Keeps what is known of the last snapshot.
+///
+/// # Errors
+/// The system's.
+pub fn write_snapshot(state_dir: &Path, record: &SnapshotRecord) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(record).map_err(io::Error::other)?;
+    write::replace(&snapshot_file(state_dir), &text, 0o644)
+}
+
+/// What is known of the last snapshot; None where no run on a timer has left anything that can be read.
+pub fn read_snapshot(state_dir: &Path) -> Option<SnapshotRecord> {
+    serde_json::from_slice(&std::fs::read(snapshot_file(state_dir)).ok()?).ok()
 }

@@ -75,6 +75,75 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
+/// A file too large to be held in memory, on its way. It appears whole and under a name that was free, or not at all.
+#[derive(Debug)]
+pub struct Arriving {
+    path: PathBuf,
+    temp: PathBuf,
+    /// Locked for as long as it is written.
+    file: File,
+}
+
+impl Arriving {
+    /// Begins a file that only its owner can read. `by` tells those apart who may write to this directory: what one of
+    /// them left behind when it was killed goes when it begins its next.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn begin(path: PathBuf, by: &str) -> io::Result<Self> {
+        let directory = parent_of(&path);
+        create_missing(directory)?;
+        remove_abandoned(directory, by)?;
+        let temp = directory.join(format!(".{by}.{:016x}{PART}", fastrand::u64(..)));
+        let file = create(&temp, 0o600)?;
+        // Where a file system knows no locks, what is left behind stays.
+        let _ = file.try_lock();
+        Ok(Self { path, temp, file })
+    }
+
+    /// Adds to it.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.write_all(chunk)
+    }
+
+    /// Lets it appear.
+    ///
+    /// # Errors
+    /// Whatever the file system says; `AlreadyExists` where the name was taken meanwhile.
+    pub fn finish(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        // A rename would replace what is there.
+        fs::hard_link(&self.temp, &self.path)?;
+        sync_directory(parent_of(&self.path))
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.temp);
+    }
+}
+
+/// What a name ends in while its file is on its way.
+const PART: &str = ".part";
+
+/// Removes what was begun here and is written by nobody any more: its lock ended with the process.
+fn remove_abandoned(directory: &Path, by: &str) -> io::Result<()> {
+    let prefix = format!(".{by}.");
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_part = name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(PART));
+        if is_part && OpenOptions::new().write(true).open(entry.path())?.try_lock().is_ok() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn is_already(path: &Path, contents: &str, mode: u32) -> io::Result<bool> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -207,6 +276,31 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("just written").ino(), inode);
         assert_eq!(write("A=1\n", 0o600), Changed::Replaced);
         assert_eq!(write("A=2\n", 0o600), Changed::Replaced);
+    }
+
+    #[test]
+    fn what_arrives_appears_whole_and_replaces_nothing() {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let path = scratch.path().join("new/db");
+        let directory = scratch.path().join("new");
+        let begin = || Arriving::begin(path.clone(), "me").expect("writing below a temporary directory");
+        let mut dropped = begin();
+        dropped.add(b"half").expect("writing");
+        let other = begin();
+        assert_eq!(names_in(&directory).len(), 2, "somebody writes each");
+        drop((dropped, other));
+        assert_eq!(names_in(&directory), Vec::<String>::new());
+        // As a kill leaves it; and another node's, which may be at it.
+        for left in [".me.0.part", ".you.0.part"] {
+            fs::write(directory.join(left), "rest").expect("writing a file");
+        }
+        let mut whole = begin();
+        whole.add(b"wh").and_then(|()| whole.add(b"ole")).and_then(|()| whole.finish()).expect("writing");
+        assert_eq!((fs::read(&path).expect("it is there"), mode_of(&path)), (b"whole".to_vec(), 0o600));
+        let again = begin().finish().expect_err("the name is taken");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).expect("it is there"), b"whole");
+        assert_eq!(names_in(&directory), [".you.0.part", "db"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub const REPLACED_TAG: &str = "etcd-bootstrap/replaced";
 const REMEMBERED: usize = 15;
 
 /// What a recovery is to take, and what a person vouches for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Order {
     /// What is given up for lost; None where only the plan is asked for.
     pub gives_up: Option<GivenUp>,

@@ -3,6 +3,7 @@
 //! Whether it may be done is for `decide` to say. Restores with etcd's own tool, and looks at what that has made. Until
 //! [`Restoration::move_in`] nothing but a directory of its own is written, and nothing is ever deleted (S4).
 
+mod fetch;
 mod source;
 mod tool;
 
@@ -12,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+pub use self::fetch::{Found, find};
 pub use self::source::Source;
 pub use self::tool::Tool;
 use crate::config::Config;

@@ -4,16 +4,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use ring::digest::{Context, SHA256};
 
-use crate::config::{Config, From};
+use crate::config::Config;
 use crate::errors::Failed;
 use crate::etcd::data;
-use crate::model::{ClusterId, Contents, OwnData};
-
-/// A snapshot is a database with its hash behind it; a database is of whole sectors (`HasChecksum` of
-/// etcdutl/snapshot/v3_snapshot.go, v3.7.1).
-const SECTOR: u64 = 512;
+use crate::etcd::snapshot::{SECTOR, has_hash};
+use crate::model::{ClusterId, Contents, OwnData, SnapshotName};
 
 /// The data that a new cluster begins with, looked at and found whole.
 #[derive(Debug, Clone)]
@@ -22,7 +19,7 @@ pub struct Source {
     pub file: PathBuf,
     /// What is in it.
     pub contents: Contents,
-    /// The cluster that it is of; None where it does not say, as a file by itself.
+    /// The cluster that it is of; None where it does not say, as a file that is not called as snapshots are.
     pub cluster: Option<ClusterId>,
     /// Whether it is a snapshot, whose hash was right; a database as etcd runs on has none.
     pub is_whole: bool,
@@ -31,24 +28,25 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads it to its end.
+    /// A snapshot, or a database file of a member that does not run, read to its end.
     ///
     /// # Errors
     /// Which file it is, and that it cannot be read, is cut off, or has another hash than it says.
-    pub fn open(config: &Config, from: &From) -> Result<Self, Failed> {
-        match from {
-            From::File(file) => {
-                let (digest, is_whole) = read_through(file).map_err(|e| Failed::new("read", file.display(), e))?;
-                // A log that is damaged tells nothing: then the database is all there is.
-                let beside = directory_of(file).and_then(|data_dir| data::read_own_contents(data_dir, None).ok());
-                let contents = beside.map_or_else(|| data::read_contents(file), Ok)?;
-                Ok(Self { file: file.clone(), contents, cluster: None, is_whole, digest })
-            }
-            From::ThisNode => Self::own(&config.data_dir, config.wal_dir.as_deref()),
-        }
+    pub fn file(file: PathBuf) -> Result<Self, Failed> {
+        let (digest, is_whole) = read_through(&file).map_err(|e| Failed::new("read", file.display(), e))?;
+        // A log that is damaged tells nothing: then the database is all there is.
+        let beside = directory_of(&file).and_then(|data_dir| data::read_own_contents(data_dir, None).ok());
+        let contents = beside.map_or_else(|| data::read_contents(&file), Ok)?;
+        let cluster = SnapshotName::at_end_of(&file).map(|name| name.cluster);
+        Ok(Self { file, contents, cluster, is_whole, digest })
     }
 
-    fn own(data_dir: &Path, wal_dir: Option<&Path>) -> Result<Self, Failed> {
+    /// This node's own data.
+    ///
+    /// # Errors
+    /// As [`Source::file`], and where there is none.
+    pub fn own(config: &Config) -> Result<Self, Failed> {
+        let (data_dir, wal_dir) = (&config.data_dir, config.wal_dir.as_deref());
         let cluster = match data::read_own_data(data_dir, wal_dir) {
             OwnData::Log { cluster_id, .. } => cluster_id,
             OwnData::Unreadable { why } => return Err(Failed::new("read the data in", data_dir.display(), why)),
@@ -76,7 +74,7 @@ fn read_through(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     let hash_size = size % SECTOR;
-    if size < SECTOR || (hash_size != 0 && hash_size != SHA256_OUTPUT_LEN as u64) {
+    if size < SECTOR || (hash_size != 0 && !has_hash(size)) {
         return Err(io::Error::other("it is cut off: neither a database nor a snapshot has so many bytes"));
     }
     let mut hash = Context::new(&SHA256);

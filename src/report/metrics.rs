@@ -3,11 +3,11 @@
 use std::time::SystemTime;
 
 use crate::decide::{members_of_own_cluster, soundness};
-use crate::model::{Decision, Observation, Policy};
+use crate::model::{Decision, Observation, Policy, SnapshotRecord};
 
 /// One pass as metrics. What was not seen has no line: a number that stands for "unknown" would be one to a rule.
-pub fn metrics(o: &Observation, p: &Policy, decision: &Decision) -> String {
-    let second = o.taken_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+pub fn metrics(o: &Observation, p: &Policy, decision: &Decision, snapshots: Option<&SnapshotRecord>) -> String {
+    let second = since_epoch(o.taken_at);
     let mut gauges = vec![
         ("last_pass_timestamp_seconds", "When the last pass ended.", Some(second)),
         ("sound", "Whether the cluster is sound, as status says it.", Some(u64::from(soundness(o, p).is_ok()))),
@@ -23,6 +23,21 @@ pub fn metrics(o: &Observation, p: &Policy, decision: &Decision) -> String {
         ("learners", "Published learners of the cluster.", learners),
         ("unstarted_members", "Members that were added and have not started.", unstarted),
     ]);
+    let newest = snapshots.and_then(|record| record.newest.as_ref());
+    gauges.extend([
+        (
+            "snapshot_timestamp_seconds",
+            "When the slot of the newest snapshot began.",
+            newest.map(|s| since_epoch(s.name.at)),
+        ),
+        ("snapshot_bytes", "The size of the newest snapshot.", newest.map(|s| s.bytes)),
+        ("snapshot_run_timestamp_seconds", "When snapshot ran last.", snapshots.map(|record| since_epoch(record.at))),
+        (
+            "snapshot_run_failed",
+            "Whether something was in the way of that run.",
+            snapshots.map(|record| u64::from(record.trouble.is_some())),
+        ),
+    ]);
     let gauges = gauges.into_iter().filter_map(|(name, help, value)| {
         let name = format!("etcd_bootstrap_{name}");
         Some(format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}\n", value?))
@@ -33,4 +48,8 @@ pub fn metrics(o: &Observation, p: &Policy, decision: &Decision) -> String {
          etcd_bootstrap_reason{{reason=\"{reason}\"}} 1\n"
     );
     gauges.chain([state]).collect()
+}
+
+fn since_epoch(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

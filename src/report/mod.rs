@@ -2,6 +2,7 @@
 
 mod metrics;
 mod plan;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 pub use self::metrics::metrics;
 pub use self::plan::Plan;
+pub use self::snapshots::Snapshots;
 use crate::decide::{Verdict, judge, listed_members};
 use crate::model::{
     Action, Change, Decision, InstanceId, LifecycleState, Member, Observation, OwnData, PeerAnswer, Policy, Probe,

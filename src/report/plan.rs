@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::model::{ClusterId, Contents};
+use crate::model::{ClusterId, Contents, Snapshot};
 
 /// What `recover` would do, and what stands in its way.
 #[derive(Debug, Serialize)]
@@ -23,6 +23,8 @@ pub struct Plan<'a> {
     pub cluster: ClusterId,
     /// How it is restored; None without a tool.
     pub command: Option<String>,
+    /// The newest snapshots of its cluster, the newest first; empty where a certain one was asked for.
+    pub newest: &'a [Snapshot],
     /// What stands in the way.
     pub stops: Vec<String>,
 }
@@ -46,9 +48,15 @@ impl Plan<'_> {
             ),
             stops => format!("in the way: {}", stops.join("\nin the way: ")),
         };
+        let newest: Vec<String> = self
+            .newest
+            .iter()
+            .map(|snapshot| format!("there is    {}, {} bytes\n", snapshot.name, snapshot.bytes))
+            .collect();
         format!(
-            "{kind:<12}{}{of}\nholds       {bytes} bytes, revision {revision}, up to index {index}{needs}{}{}\nmembers{}\n\
+            "{}{kind:<12}{}{of}\nholds       {bytes} bytes, revision {revision}, up to index {index}{needs}{}{}\nmembers{}\n\
              gives up    cluster {yes}\ncommand     {}\n{stops}\n",
+            newest.concat(),
             self.file.display(),
             if *auth { ", with authentication" } else { "" },
             alarms.concat(),

@@ -254,11 +254,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Failed> {
     std::fs::read(path).map_err(|e| Failed::new("read", path.display(), e))
 }
 
+/// The configuration of a client that asks whom the system trusts, and shows nothing.
+pub fn of_the_system() -> ClientConfig {
+    client_config(Arc::new(system_roots()), false, None).expect("the provider supports the default versions")
+}
+
 /// The configuration of a client that speaks plain HTTP only: it trusts nobody.
 pub fn unused() -> ClientConfig {
-    ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports the default versions")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth()
+    client_config(Arc::new(RootCertStore::empty()), false, None).expect("the provider supports the default versions")
 }

@@ -1,7 +1,7 @@
 //! Weather: real etcds and real agents on the fake cloud, while instances die, are frozen and cut off, get older copies
 //! of their disks, AWS fails and lags or lets nobody tag, and clients read and write. After each round of faults comes
 //! calm, and then within a bound: one cluster id ever, exactly the group's instances as voters, no acknowledged write
-//! lost, every register linearizable.
+//! lost, every register linearizable, and a whole snapshot of every member.
 //!
 //!     make chaos ROUNDS=200 SEED=7 NODES=5 ETCD=target/etcd/3.6.16/etcd
 //!
@@ -133,7 +133,7 @@ fn variable<T: std::str::FromStr>(name: &str, default: T) -> T {
 }
 
 #[tokio::test]
-async fn four_rounds_of_weather_leave_one_whole_cluster() {
+async fn r25_four_rounds_of_weather_and_snapshots_leave_one_whole_cluster() {
     let etcd = etcd::find("target".as_ref()).expect("the tests need an etcd");
     play(Play { programs: programs(AGENT.into(), etcd), nodes: 3, rounds: 4, seed: 1 }).await;
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::snapshots::{assert_whole, files};
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::child::Signal;
 use crate::support::etcd;
@@ -103,10 +104,28 @@ impl Weather {
         self.until_well_with_help(schedule.restored).await?;
         let well = calm.elapsed();
         self.check().await?;
+        self.take_snapshots().await?;
         for &(round, slot) in &schedule.copied {
             self.copy(round, slot).await.map_err(|error| format!("copy the disk of slot {slot}: {error}"))?;
         }
         Ok(well)
+    }
+
+    /// Every member's, while the clients go on; whether that costs them anything the next round's registers show.
+    async fn take_snapshots(&self) -> Result<(), String> {
+        let directory = self.rig.directory.path().join("snapshots");
+        std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
+        let place = format!("--snapshot-to={}", directory.display());
+        for node in self.nodes() {
+            let run = node.agent("snapshot", &["--now", &place]).await.map_err(|error| error.to_string())?;
+            if run.code != 0 {
+                return Err(format!("the snapshot of {}: {}", node.instance, run.stderr));
+            }
+        }
+        for name in files(&directory) {
+            assert_whole(&std::fs::read(directory.join(&name)).map_err(|error| error.to_string())?, &name);
+        }
+        Ok(())
     }
 
     /// Copies a disk, with its node off, and waits until all is well again.

@@ -17,6 +17,7 @@ mod no_data;
 mod random;
 mod recover;
 mod scene;
+mod snapshot;
 mod start;
 mod version;
 mod who;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::CommandFactory;
 use etcd_bootstrap::cli::Cli;
-use etcd_bootstrap::model::EtcdVersion;
+use etcd_bootstrap::model::{Class, EtcdVersion};
 
 use super::{files, read, root, table, tokens, told, values, words};
 
@@ -92,6 +92,57 @@ fn b35_the_drop_in_for_another_data_directory_has_what_the_unit_has_for_its_own(
     }
 }
 
+/// Each class has its own prefix, because a rule of S3 knows no other difference: where snapshots end and nobody notices,
+/// those of the last days expire, and the daily ones do not.
+#[test]
+fn r14_the_buckets_rules_outlive_a_backup_that_has_stopped() {
+    let text = read("README.md");
+    let text = text.split("<!-- bucket lifecycle -->\n```json\n").nth(1).expect("README.md has the rules");
+    let rules: serde_json::Value = serde_json::from_str(text.split("```").next().unwrap()).expect("they are JSON");
+    let rules = rules["Rules"].as_array().expect("a list").iter();
+    let expiring = rules
+        .clone()
+        .filter_map(|rule| Some((rule["Filter"]["Prefix"].as_str()?.to_owned(), rule["Expiration"]["Days"].as_u64()?)));
+    let prefix = |class: Class| format!("PREFIX/{}/", class.as_str());
+    let expiring: BTreeMap<String, u64> = expiring.collect();
+    let (recent, daily) = (expiring[&prefix(Class::Recent)], expiring[&prefix(Class::Daily)]);
+    assert!(recent < daily && daily > 365, "{expiring:?}");
+    assert_eq!(expiring.len(), 2, "what is taken by hand stays: {expiring:?}");
+    assert!(rules.into_iter().any(|rule| rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1));
+}
+
+/// The timer runs several times in the shortest slot, and its service reads and writes what the others do.
+#[test]
+fn the_snapshot_timer_comes_in_every_slot_and_etcd_comes_first() {
+    let (unit, agent) = (read("systemd/etcd-bootstrap-snapshot.service"), read("systemd/etcd-bootstrap.service"));
+    assert_eq!(values(&unit, "ExecStart"), ["/opt/bin/etcd-bootstrap snapshot"]);
+    for key in ["EnvironmentFile", "User", "StateDirectory", "SystemCallFilter", "ProtectSystem", "PrivateUsers"] {
+        assert_eq!(values(&unit, key), values(&agent, key), "{key}");
+    }
+    assert_eq!(values(&unit, "Nice"), ["10"]);
+    let timer = read("systemd/etcd-bootstrap-snapshot.timer");
+    assert_eq!(
+        (values(&timer, "OnCalendar"), values(&timer, "WantedBy")),
+        (vec!["*:0/10".into()], vec!["timers.target".into()])
+    );
+    for drop_in in DROP_INS {
+        assert!(!read(drop_in).contains("snapshot"), "etcd's start does not wait for a snapshot");
+    }
+}
+
+#[test]
+fn the_readme_installs_every_unit_of_a_member_and_lists_every_command() {
+    let text = read("README.md");
+    let of_a_member = |file: &String| file.starts_with("systemd/etcd-bootstrap") && !file.contains("consumer");
+    for unit in files().into_iter().filter(of_a_member) {
+        assert!(text.contains(&format!("target/dist/{unit}")), "{unit} is not installed on Debian");
+    }
+    let commands = text.split("\nCommands: ").nth(1).and_then(|rest| rest.split("`--help`").next()).expect("the list");
+    for command in Cli::command().get_subcommands() {
+        assert!(commands.contains(&format!("`{}", command.get_name())), "{}", command.get_name());
+    }
+}
+
 #[test]
 fn b25_the_consumers_proxy_sees_the_certificates_in_its_container() {
     let config = read("ignition/consumer.bu");
@@ -127,6 +178,7 @@ fn every_path_of_ours_is_in_the_table_of_files_and_the_other_way_round() {
         (extension && path.ends_with(".observation.json"))
             || kept("src/files/saved.rs", "identity.json")
             || kept("src/files/saved.rs", "left.json")
+            || kept("src/files/saved.rs", "snapshot.json")
             || kept("src/issue/trust.rs", "authorities.json")
     };
     for path in &documented {

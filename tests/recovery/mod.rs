@@ -16,17 +16,17 @@ use crate::support::node::{Node, Run};
 use crate::support::rig::{Rig, addresses};
 
 /// How much the revision is raised, unless somebody says otherwise.
-const BUMP: i64 = 1_000_000_000;
+pub const BUMP: i64 = 1_000_000_000;
 
 /// The tool that `make test` built; `etcdctl` is too old to raise a revision.
-fn tool(name: &str) -> String {
+pub fn tool(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(name);
     assert!(path.exists(), "tests/tools/install restore");
     format!("--restore-tool={}", path.display())
 }
 
 /// Writes so many keys, `key-N`, and returns the client.
-async fn fill(rig: &Rig, nodes: &[Node], keys: usize) -> Client {
+pub async fn fill(rig: &Rig, nodes: &[Node], keys: usize) -> Client {
     let mut client = rig.judge.client(&addresses(nodes)).await.unwrap();
     for n in 0..keys {
         client.put(format!("key-{n}"), n.to_string(), None).await.unwrap();
@@ -35,7 +35,7 @@ async fn fill(rig: &Rig, nodes: &[Node], keys: usize) -> Client {
 }
 
 /// How many keys there are, and the revision.
-async fn counted(client: &mut Client) -> (i64, i64) {
+pub async fn counted(client: &mut Client) -> (i64, i64) {
     let options = etcd_client::GetOptions::new().with_prefix().with_count_only();
     let reply = client.get("key-", Some(options)).await.unwrap();
     (reply.count(), reply.header().unwrap().revision())
@@ -52,7 +52,7 @@ async fn save(client: &mut Client, file: &Path) {
 }
 
 /// All instances are terminated, and as many new ones boot and wait for the cluster that the tag names.
-async fn lose_all(rig: &Rig, nodes: Vec<Node>) -> Vec<Node> {
+pub async fn lose_all(rig: &Rig, nodes: Vec<Node>) -> Vec<Node> {
     let size = nodes.len();
     for node in nodes {
         rig.terminate(&node).await;
@@ -79,7 +79,7 @@ fn tag(rig: &Rig, key: &str) -> Option<String> {
     rig.cloud.now().groups[GROUP].tags.get(key).cloned()
 }
 
-fn cluster_tag(rig: &Rig) -> String {
+pub fn cluster_tag(rig: &Rig) -> String {
     tag(rig, "etcd-bootstrap/cluster-id").expect("the group is tagged")
 }
 

@@ -2,7 +2,7 @@
 
 use etcd_client::WatchOptions;
 
-use super::{BUMP, cluster_tag, counted, fill, lose_all, recover, save, snapshot_file, tag};
+use super::{BUMP, cluster_tag, counted, fill, lose_all, recover, tag};
 use crate::scenario::{cluster_id, form, on_every_etcd, tagged, whole};
 use crate::support::node::Node;
 use crate::support::rig::{Rig, addresses};
@@ -15,24 +15,30 @@ async fn r01_r22_a_snapshot_becomes_a_new_cluster_and_all_others_join_it(rig: Ri
     let old = cluster_id(&rig, &nodes).await;
     let mut client = fill(&rig, &nodes, 100).await;
     let (keys, revision) = counted(&mut client).await;
-    let file = snapshot_file(&rig);
-    save(&mut client, &file).await;
+    // As the timer takes it, by whose turn it is; a follower is among two.
+    let place = rig.directory.path().join("snapshots");
+    std::fs::create_dir(&place).unwrap();
+    let place = format!("--snapshot-to={}", place.display());
+    for node in &nodes[..2] {
+        let run = node.agent("snapshot", &[&place]).await.unwrap();
+        assert_eq!(run.code, 0, "{}", run.stderr);
+    }
     let nodes = lose_all(&rig, nodes).await;
-    let from = file.display().to_string();
+    let (from, place) = ("latest", [place.as_str()]);
 
     // The plan changes nothing, and says what stands in the way: etcd's unit runs, and its agent waits on the port.
-    let plan = recover(&nodes[0], &from, &[]).await;
+    let plan = recover(&nodes[0], from, &place).await;
     assert_eq!(plan.code, 0, "{}", plan.stderr);
     for word in [&old, &format!("revision {revision}"), "in the way: ", "etcd's unit"] {
         assert!(plan.stdout.contains(word), "{word}: {}", plan.stdout);
     }
     nodes[0].shut_down().await;
-    let plan = recover(&nodes[0], &from, &[]).await;
+    let plan = recover(&nodes[0], from, &place).await;
     assert!(plan.stdout.contains(&format!("nothing stands in the way. What is written after revision {revision}")));
     assert_eq!((cluster_tag(&rig), tag(&rig, "etcd-bootstrap/replaced")), (old.clone(), None));
 
     let yes = format!("--yes={old}");
-    let run = recover(&nodes[0], &from, &[&yes]).await;
+    let run = recover(&nodes[0], from, &[place[0], &yes]).await;
     assert_eq!(run.code, 0, "{}", run.stderr);
     nodes[0].boot();
     whole(&rig, &nodes).await;
@@ -55,12 +61,12 @@ async fn r01_r22_a_snapshot_becomes_a_new_cluster_and_all_others_join_it(rig: Ri
     };
     assert!(reply.canceled() && reply.compact_revision() >= revision, "{reply:?}");
     client.put("key-after", "written", None).await.unwrap();
-    assert_again(&rig, &nodes, &from, &new).await;
+    assert_again(&rig, &nodes, place[0], &new).await;
 }
 
 /// While the new cluster lives, nothing is recovered any more.
-async fn assert_again(rig: &Rig, nodes: &[Node], from: &str, new: &str) {
-    let run = recover(&nodes[1], from, &[&format!("--yes={new}")]).await;
+async fn assert_again(rig: &Rig, nodes: &[Node], place: &str, new: &str) {
+    let run = recover(&nodes[1], "latest", &[place, &format!("--yes={new}")]).await;
     assert_eq!(run.code, 78, "{}", run.stderr);
     assert!(run.stderr.contains("cluster-lives"), "{}", run.stderr);
     assert_eq!(cluster_tag(rig), *new);

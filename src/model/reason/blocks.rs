@@ -113,7 +113,13 @@ impl Reason {
             | Self::ForeignSnapshot { .. }
             | Self::OwnDataInTheWay { .. }
             | Self::DataBehindLog { .. }
-            | Self::RecoveryUnready { .. } => unreachable!("told by life.rs or recovery.rs"),
+            | Self::RecoveryUnready { .. }
+            | Self::SnapshotKept { .. }
+            | Self::SnapshotLeftToFollowers
+            | Self::SnapshotOverdue { .. }
+            | Self::SnapshotBrokeOff { .. }
+            | Self::SnapshotsBlind { .. }
+            | Self::ClusterCorrupt { .. } => unreachable!("told by life.rs or recovery.rs"),
             // Beside etcd's start
             Self::OwnMemberServes { cluster } => goes_on(format!("this node's member serves cluster {cluster}")),
             Self::LearnerHere { member } => goes_on(format!("this node's member {member} is a learner")),

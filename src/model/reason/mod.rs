@@ -153,6 +153,13 @@ reasons! {
     "own-data-in-the-way" OwnDataInTheWay { mine: String },
     "data-behind-log" DataBehindLog { writes: u64 },
     "recovery-unready" RecoveryUnready { why: String },
+    // Taking snapshots
+    "snapshot-kept" SnapshotKept { name: String },
+    "snapshot-left-to-followers" SnapshotLeftToFollowers,
+    "snapshot-overdue" SnapshotOverdue { newest: Option<String>, age: Duration, every: Duration },
+    "snapshot-broke-off" SnapshotBrokeOff { why: String },
+    "snapshots-blind" SnapshotsBlind(Blind),
+    "cluster-corrupt" ClusterCorrupt { faults: Vec<String> },
     // Refusing
     "certificate-unfit" CertificateUnfit { why: String },
     "warm-pool" WarmPool { state: LifecycleState },

@@ -1,6 +1,8 @@
 //! What is told of the reasons that have to do with recovery: by whom a person is stopped, and what became of the old data.
 
-use super::told::{goes_on, stops, waits};
+use std::time::Duration;
+
+use super::told::{goes_on, stops, unseen, waits};
 use super::{Reason, Told, join};
 use crate::model::CLUSTER_TAG;
 
@@ -120,7 +122,47 @@ impl Reason {
                 "`recover`: something is missing on this node",
                 "The log names it: etcd's unit to be stopped, the user to run it as, `etcdutl` or `etcdctl`.",
             ),
+            Self::SnapshotKept { name } => goes_on(format!("there is a snapshot of this slot: {name}")),
+            Self::SnapshotLeftToFollowers => {
+                goes_on("this node's member leads, and leaves the snapshot to a follower for half of the slot")
+            }
+            Self::SnapshotOverdue { newest, age, every } => waits(
+                {
+                    let (age, every) = (whole(*age), whole(*every));
+                    match newest {
+                        Some(newest) => {
+                            format!("the newest snapshot is from {age} ago, and one is due every {every}: {newest}")
+                        }
+                        None => format!("there is no snapshot after {age}, and one is due every {every}"),
+                    }
+                },
+                "`snapshot`: there is no new snapshot, whoever is to blame",
+                "Look at the log of `etcd-bootstrap-snapshot` on every member: the one that tries says what is in its way.",
+            ),
+            Self::SnapshotBrokeOff { why } => waits(
+                why,
+                "`snapshot`: it broke off, and nothing of it is kept",
+                "Nothing, as a rule: the next run tries again, on this node or another.",
+            ),
+            Self::SnapshotsBlind(blind) => unseen(
+                blind,
+                blind.to_string(),
+                "`snapshot`, `recover`: the snapshots could not be read or written",
+                "69: the store or the way to it is down; the next run tries again. 78: the log names the right, the \
+                 bucket, the region or the directory.",
+            ),
+            Self::ClusterCorrupt { faults } => stops(
+                format!("etcd says that its data is corrupt: {}", join(faults)),
+                "`snapshot`: a member's data differs from the others', and none is taken of it",
+                "Find the member by etcd's alarm list, stop it, and have its instance replaced. Keep the snapshots of before.",
+            )
+            .advising("replace the member that the alarm names, and keep the snapshots of before"),
             _ => return None,
         })
     }
+}
+
+/// A time in whole seconds, as people say it.
+fn whole(time: Duration) -> impl std::fmt::Display {
+    humantime::format_duration(Duration::from_secs(time.as_secs()))
 }
