@@ -43,12 +43,30 @@ async fn b07_f94_ready_says_so_and_then_tags_until_it_is_done() {
     let mut words = vec![format!("NOTIFY_SOCKET={}", place.display())];
     words.extend(command.split(' ').map(str::to_owned));
     let mut ready = tokio::process::Command::new("env").args(words).kill_on_drop(true).spawn().unwrap();
-    let mut said = [0; 64];
-    let size = tokio::time::timeout(PATIENCE, socket.recv(&mut said)).await.expect("it is ready").unwrap();
-    assert_eq!(said[..size].trim_ascii(), b"READY=1");
+    let next = async || {
+        let mut said = [0; 4096];
+        let size = tokio::time::timeout(PATIENCE, socket.recv(&mut said)).await.expect("it says more").unwrap();
+        String::from_utf8_lossy(&said[..size]).trim_end().to_owned()
+    };
+    let mut status = String::new();
+    let mut until_said = async |word: &str| {
+        while !status.contains(word) {
+            status = next().await;
+        }
+    };
+    until_said("READY=1").await;
     assert_eq!((tag(&rig), ready.try_wait().unwrap()), (None, None));
+    // Meanwhile `systemctl status` says what it is about.
+    until_said("(untagged)").await;
     rig.aws.heal();
-    let ended = tokio::time::timeout(PATIENCE, ready.wait()).await.expect("nothing is in its way").unwrap();
+    let ended = async {
+        // What nobody reads would stop it in the end.
+        tokio::select! {
+            ended = ready.wait() => ended,
+            () = until_said("never") => unreachable!("it does not say that"),
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, ended).await.expect("nothing is in its way").unwrap();
     assert!(ended.success());
     assert_eq!(tag(&rig), Some(cluster_id(&rig, &nodes).await));
 }

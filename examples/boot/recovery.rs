@@ -36,8 +36,11 @@ impl Story<'_> {
         for machine in &self.machines[self.machines.len() - count..] {
             let waits = async || {
                 let said = machine.inside(&["journalctl", "--no-pager", "-u", AGENT]).await?;
-                let waits = said.contains("cluster-tagged") || said.contains("no-quorum");
-                if waits { Ok(()) } else { Err(format!("it does not wait: {said}")) }
+                let status = machine.property(AGENT, "StatusText").await?;
+                let waits = ["cluster-tagged", "no-quorum"]
+                    .iter()
+                    .any(|reason| said.contains(reason) && status.contains(&format!("({reason}, for ")));
+                if waits { Ok(()) } else { Err(format!("it does not wait, with the status '{status}': {said}")) }
             };
             until(PATIENCE, waits).await?;
         }

@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::pace::{Pace, Rhythm, Urgency, jitter};
+use super::tell::{fail, fail_for, notify, status};
 use crate::apply::{Applied, apply};
 use crate::clock::now;
 use crate::cloud::{Cloud, Freshness};
@@ -227,6 +229,9 @@ impl<'a> Drive<'a> {
         let observation = self.observe().await?;
         let decision = (self.course.decide)(&observation, &self.setup.config.policy);
         self.report(&observation, &decision);
+        if let Some(decision) = &self.last {
+            notify(&[NotifyState::Status(&status(decision, self.pace.reason_stands(Instant::now())))]);
+        }
         (self.course.after_pass)(self.setup, &observation, &decision);
         if let Some(voice) = self.voice.as_mut().filter(|_| holds_port(&observation.own_data, Some(&decision.reason))) {
             let others = observation.group.ok().map(|group| group.instances.keys().cloned().collect());
@@ -482,19 +487,4 @@ fn is_shared(change: &Change) -> bool {
 fn is_throttled(observation: &Observation) -> bool {
     let blinds = [observation.group.blind(), observation.ec2.blind()];
     blinds.into_iter().flatten().any(|blind| blind.kind == BlindKind::Throttled)
-}
-
-/// Logs why the program ends and what a person can do.
-pub fn fail_for(reason: &Reason) -> Exit {
-    match reason.advice() {
-        Some(advice) => error!(reason = reason.code(), "{reason}: {advice}"),
-        None => error!(reason = reason.code(), "{reason}"),
-    }
-    reason.exit()
-}
-
-/// Logs why the program ends where a person must look.
-pub fn fail(why: &str) -> Exit {
-    error!("{why}");
-    Exit::NeedsOperator
 }

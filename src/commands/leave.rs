@@ -2,8 +2,9 @@
 
 use tracing::info;
 
-use super::drive::{Course, Drive, WithoutTag, fail_for};
+use super::drive::{Course, Drive, WithoutTag};
 use super::pace::Rhythm;
+use super::tell::fail_for;
 use crate::decide::leave::by_hand;
 use crate::exit::Exit;
 use crate::model::Reason;

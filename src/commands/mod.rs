@@ -11,6 +11,7 @@ mod recover;
 mod run;
 mod snapshot;
 mod status;
+mod tell;
 mod watch;
 
 pub use certificate::{authority, before_run, certificate};

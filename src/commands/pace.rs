@@ -119,7 +119,12 @@ impl Pace {
 
     /// Whether a reason has stood for longer than it is waited for; never where `patience` is None.
     pub fn patience_is_over(&self, patience: Option<Duration>, now: Instant) -> bool {
-        patience.is_some_and(|patience| now - self.reason_since >= patience)
+        patience.is_some_and(|patience| self.reason_stands(now) >= patience)
+    }
+
+    /// For how long the reason has been the same.
+    pub fn reason_stands(&self, now: Instant) -> Duration {
+        now - self.reason_since
     }
 
     /// AWS was asked at that moment, which tells when it is asked next.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::drive::{Course, Drive, fail, fail_for};
+use super::drive::{Course, Drive};
 use super::dry_run::BETWEEN_LOOKS;
 use super::run::COURSE as RUN;
+use super::tell::{fail, fail_for};
 use crate::apply::{Applied, apply};
 use crate::clock::now;
 use crate::config::{From, Output, Recovery};

@@ -6,8 +6,9 @@ use std::path::Path;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::drive::{Course, Drive, WithoutTag, fail};
+use super::drive::{Course, Drive, WithoutTag};
 use super::pace::Rhythm;
+use super::tell::fail;
 use crate::decide::decide;
 use crate::etcd::environment;
 use crate::exit::Exit;

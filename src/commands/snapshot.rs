@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::drive::{fail, fail_for};
+use super::tell::{fail, fail_for};
 use crate::clock::now;
 use crate::config::Place;
 use crate::decide::snapshot::{Sight, Turn, by_hand, due, newest, overdue};

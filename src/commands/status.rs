@@ -6,7 +6,7 @@ use super::drive::{Course, Drive};
 use super::dry_run::BETWEEN_LOOKS;
 use super::run::COURSE as RUN;
 use crate::config::Output;
-use crate::decide::health::{other_scheme, soundness};
+use crate::decide::health::{Unsound, clusters, other_scheme, soundness};
 use crate::decide::life::future;
 use crate::exit::Exit;
 use crate::files::saved;
@@ -17,13 +17,20 @@ use crate::setup::Setup;
 
 const COURSE: Course = Course { scope: Scope::LifeCycle, own_ports: OwnPorts::Ask, ..RUN };
 
+/// Grows when a program that reads it would misread it.
+const SCHEMA_VERSION: u32 = 1;
+
 /// Prints the instances and members as a table, and whether the cluster is sound.
 pub async fn status(setup: &Setup) -> Exit {
     let policy = &setup.config.policy;
     let looked = Drive::new(setup, COURSE).look_twice(BETWEEN_LOOKS).await;
     let Some(observation) = looked else { return Exit::Unavailable };
     let (table, sound) = (health_table(&observation), soundness(&observation, policy));
-    let (Ok(line) | Err(line)) = &sound;
+    let line = sound.as_ref().map_or_else(ToString::to_string, Clone::clone);
+    let ills = match &sound {
+        Err(Unsound::Ill(ills)) => ills.as_slice(),
+        Ok(_) | Err(Unsound::Unknown(_)) => &[],
+    };
     let certificate = setup.config.issuing.as_ref().map(|issuing| state(&setup.config, issuing));
     let record = saved::read_snapshot(&setup.config.state_dir);
     let wanted = record.is_some() || setup.config.snapshots.to.is_some();
@@ -31,8 +38,18 @@ pub async fn status(setup: &Setup) -> Exit {
     match setup.config.output {
         Output::Json => {
             let told = serde_json::json!({
-                "nodes": table.rows, "sound": sound.is_ok(), "summary": line, "certificate": certificate,
-                "snapshots": snapshots
+                "schema_version": SCHEMA_VERSION,
+                "clusters": clusters(&observation),
+                "sound": match &sound {
+                    Ok(_) => Some(true),
+                    Err(Unsound::Ill(_)) => Some(false),
+                    Err(Unsound::Unknown(_)) => None,
+                },
+                "summary": line,
+                "ills": ills,
+                "nodes": table.rows,
+                "certificate": certificate,
+                "snapshots": snapshots,
             });
             println!("{told}");
         }
@@ -46,5 +63,10 @@ pub async fn status(setup: &Setup) -> Exit {
         warn!("{told}");
     }
     let silent = snapshots.is_some_and(|known| known.ill.is_some());
-    if sound.is_ok() && !silent { Exit::Done } else { Exit::TryAgain }
+    match sound {
+        // A monitor has to tell who is sick from who cannot look.
+        Err(Unsound::Unknown(_)) => Exit::Unavailable,
+        Ok(_) if !silent => Exit::Done,
+        Ok(_) | Err(Unsound::Ill(_)) => Exit::TryAgain,
+    }
 }

@@ -7,8 +7,9 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::drive::{Course, Drive, WithoutTag, fail};
+use super::drive::{Course, Drive, WithoutTag};
 use super::pace::Rhythm;
+use super::tell::{fail, notify};
 use crate::config::Config;
 use crate::decide::watch as decide;
 use crate::exit::Exit;
@@ -112,20 +113,13 @@ fn with_new_files(setup: Setup) -> Setup {
     }
 }
 
-/// Tells systemd and the metrics' file of a pass.
+/// Tells systemd that it lives, and the metrics' file of a pass.
 fn tell(setup: &Setup, observation: &Observation, decision: &Decision) {
-    notify(&[NotifyState::Status(&decision.reason.to_string()), NotifyState::Watchdog]);
+    notify(&[NotifyState::Watchdog]);
     let Some(file) = &setup.config.metrics_file else { return };
     let snapshots = saved::read_snapshot(&setup.config.state_dir);
     let text = metrics(observation, &setup.config.policy, decision, snapshots.as_ref());
     if let Err(e) = write::replace(file, &text, 0o644) {
         warn!("write the metrics {}: {e}, ignoring", file.display());
-    }
-}
-
-/// Outside of a unit of `Type=notify` nobody listens.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(states) {
-        warn!("tell systemd: {e}, ignoring");
     }
 }

@@ -1,14 +1,15 @@
 //! What makes a cluster sound, and what a person should know though it goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::confirmed::Confirmed;
 use super::death::{Verdict, judge};
 use super::sound::{ills, is_terminating};
 use super::view::{formed_clusters, is_stranger, listed_members};
 use crate::model::{
-    Action, Blind, CLUSTER_TAG, Change, ClusterId, Decision, Member, Observation, OwnData, Policy, Reason, Role, Seen,
-    UNTAGGED,
+    Action, Blind, CLUSTER_TAG, Change, ClientView, ClusterId, Decision, Member, Observation, OwnData, Policy, Reason,
+    Role, Seen, UNTAGGED,
 };
 
 /// What speaks against a decision without being in its way, a sentence each.
@@ -43,10 +44,32 @@ pub fn doubts(o: &Observation, p: &Policy, decision: &Decision) -> Vec<String> {
     doubts
 }
 
+/// Why a cluster is not called sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsound {
+    /// Too little could be looked at to tell.
+    Unknown(String),
+    /// A sentence for each thing that is not as it must be.
+    Ill(Vec<String>),
+}
+
+impl fmt::Display for Unsound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(why) => write!(f, "not known: {why}"),
+            Self::Ill(ills) => write!(f, "not sound: {}", ills.join("; ")),
+        }
+    }
+}
+
 /// Sound: one cluster with a quorum, every instance of the group a voter that keeps up and has no alarm, no member without
 /// a living instance, and the group's tag names it. Who is about to go is one more for a while.
-pub fn soundness(o: &Observation, p: &Policy) -> Result<String, String> {
-    let blind = |blind: &Blind| format!("not known: {blind}");
+///
+/// # Errors
+/// Why it is not, or why that is not known.
+pub fn soundness(o: &Observation, p: &Policy) -> Result<String, Unsound> {
+    let blind = |blind: &Blind| Unsound::Unknown(blind.to_string());
+    let ill = |why: String| Unsound::Ill(vec![why]);
     let group = match &o.group {
         Seen::Yes(group) => group,
         Seen::No(why) => return Err(blind(why)),
@@ -54,37 +77,46 @@ pub fn soundness(o: &Observation, p: &Policy) -> Result<String, String> {
     if let Seen::No(why) = &o.ec2 {
         return Err(blind(why));
     }
-    let ours = o.probes.iter().filter(|probe| !is_stranger(o, probe));
-    let views = ours.filter_map(|probe| Some((probe, probe.client.as_ref()?.as_ref().ok()?)));
-    let ids: BTreeSet<ClusterId> = views.clone().map(|(_, view)| view.cluster_id).collect();
-    let Some(list) = views.clone().find_map(|(_, view)| view.quorum_list.ok()) else {
-        return Err("not sound: no member answers with a quorum".into());
+    let views = views(o);
+    let ids = clusters(o);
+    let Some(list) = views.iter().find_map(|view| view.quorum_list.ok()) else {
+        return Err(ill("no member answers with a quorum".into()));
     };
     if ids.len() > 1 {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        return Err(format!("not sound: several clusters answer: {}", ids.join(", ")));
+        return Err(ill(format!("several clusters answer: {}", ids.join(", "))));
     }
     let unfit = list.iter().filter(|m| m.learner || !m.published()).map(ToString::to_string);
     let dead = list.iter().filter(|m| matches!(judge(o, p, m), Verdict::Dead(_))).map(ToString::to_string);
-    let serving = views.filter(|(_, view)| view.quorum_list.ok().is_some()).count();
+    let serving = views.iter().filter(|view| view.quorum_list.ok().is_some()).count();
     let desired = group.desired;
     let formed = formed_clusters(o);
-    let ill = formed.values().find_map(|cluster| Confirmed::of(o, p, cluster).ok()).map(|seen| ills(&seen));
+    let behind = formed.values().find_map(|cluster| Confirmed::of(o, p, cluster).ok()).map(|seen| ills(&seen));
     let faults: Vec<String> = unfit
         .map(|m| format!("{m} is no voter yet"))
         .chain(dead.map(|m| format!("{m} is dead")))
-        .chain(ill.unwrap_or_default())
+        .chain(behind.unwrap_or_default())
         .chain(tag_fault(o))
         .collect();
     if !faults.is_empty() {
-        return Err(format!("not sound: {}", faults.join("; ")));
+        return Err(Unsound::Ill(faults));
     }
     let leaving = list.iter().filter(|m| is_terminating(o, m)).count();
     if list.len() != desired + leaving || serving != list.len() {
-        return Err(format!("not sound: {serving} of {} members serve, {desired} instances are desired", list.len()));
+        return Err(ill(format!("{serving} of {} members serve, {desired} instances are desired", list.len())));
     }
     let id = ids.first().map(ToString::to_string).unwrap_or_default();
     Ok(format!("sound: cluster {id}, {serving} of {desired} members serve"))
+}
+
+/// The clusters whose members answer clients, but for strangers.
+pub fn clusters(o: &Observation) -> BTreeSet<ClusterId> {
+    views(o).iter().map(|view| view.cluster_id).collect()
+}
+
+fn views(o: &Observation) -> Vec<&ClientView> {
+    let ours = o.probes.iter().filter(|probe| !is_stranger(o, probe));
+    ours.filter_map(|probe| probe.client.as_ref()?.as_ref().ok()).collect()
 }
 
 /// What is wrong with the group's tag: that there is none though a cluster is formed, or that it names another; None

@@ -2,15 +2,21 @@
 
 use std::time::SystemTime;
 
+use crate::decide::health::Unsound;
 use crate::decide::{members_of_own_cluster, soundness};
 use crate::model::{Decision, Observation, Policy, SnapshotRecord};
 
 /// One pass as metrics. What was not seen has no line: a number that stands for "unknown" would be one to a rule.
 pub fn metrics(o: &Observation, p: &Policy, decision: &Decision, snapshots: Option<&SnapshotRecord>) -> String {
     let second = since_epoch(o.taken_at);
+    let sound = match soundness(o, p) {
+        Ok(_) => Some(1),
+        Err(Unsound::Ill(_)) => Some(0),
+        Err(Unsound::Unknown(_)) => None,
+    };
     let mut gauges = vec![
         ("last_pass_timestamp_seconds", "When the last pass ended.", Some(second)),
-        ("sound", "Whether the cluster is sound, as status says it.", Some(u64::from(soundness(o, p).is_ok()))),
+        ("sound", "Whether the cluster is sound, as status says it.", sound),
         ("desired_members", "How many instances the group wants.", o.group.ok().map(|group| group.desired as u64)),
     ];
     let counts = members_of_own_cluster(o).map(|list| {

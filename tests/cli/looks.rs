@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::discovery::exactly;
-use super::{GROUP, Scene, alone, dry_run, json, tree};
+use super::{GROUP, Scene, alone, dry_run, json as parsed, tree};
 use crate::support::aws::{Action, Fault, Often};
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn explain_decides_the_saved_observation_as_the_run_did() {
         assert!(run.stderr.contains(&said), "{}", run.stderr);
         let saved = node.environment_file().with_extension("observation.json");
         let saved = saved.display().to_string();
-        let explained = json(&exactly(node, &format!("explain {saved} --output=json")).await);
+        let explained = parsed(&exactly(node, &format!("explain {saved} --output=json")).await);
         assert_eq!((&explained["decision"], explained["reason"].get(reason).is_some()), (&decision.into(), true));
         let text = exactly(node, &format!("explain {saved}")).await;
         assert!(text.stdout.contains(&format!("{decision} ({reason})")), "{}", text.stdout);
@@ -90,13 +90,14 @@ async fn status_says_in_one_line_whether_the_cluster_is_sound() {
     let id = &scene.before.cluster_id;
     let run = scene.node.agent("status", &["--output=json"]).await.unwrap();
     assert_eq!(run.code, 75, "the group wants one more: {}", run.stdout);
-    let status = json(&run);
+    let status = parsed(&run);
     assert_eq!((&status["sound"], status["nodes"].as_array().unwrap().len()), (&false.into(), 2));
+    assert_eq!(status["ills"], json!(["1 of 1 members serve, 2 instances are desired"]));
 
     scene.rig.cloud.change(|world| world.set_desired(GROUP, 1));
     let run = scene.node.agent("status", &["--output=json"]).await.unwrap();
     assert_eq!(run.code, 0, "{}", run.stdout);
-    let status = json(&run);
+    let status = parsed(&run);
     assert_eq!(status["sound"], true);
     let rows = status["nodes"].as_array().unwrap();
     let member = rows.iter().find(|row| row["instance"] == scene.member.instance).unwrap();
@@ -104,8 +105,24 @@ async fn status_says_in_one_line_whether_the_cluster_is_sound() {
     assert!(expected.iter().all(|(column, value)| member[column] == *value), "{member}");
     assert_eq!(member["member"], format!("{:x}", scene.before.members[0].id));
 
+    assert_eq!(
+        (&status["schema_version"], &status["clusters"], &status["ills"]),
+        (&1.into(), &json!([id]), &json!([]))
+    );
+
     let text = scene.node.agent("status", &[]).await.unwrap().stdout;
     assert!(text.starts_with("instance") && text.trim_end().ends_with("1 of 1 members serve"), "{text}");
     assert!(text.contains(&format!("sound: cluster {id}")), "{text}");
+
+    // Who cannot look does not call anybody sick.
+    scene.rig.aws.inject(Action::DescribeAutoScalingGroups, Fault::Deny, Often::Always);
+    let run = scene.node.agent("status", &["--output=json"]).await.unwrap();
+    assert_eq!(run.code, 69, "{}", run.stdout);
+    let status = parsed(&run);
+    assert_eq!((&status["sound"], &status["ills"]), (&json!(null), &json!([])));
+    assert!(
+        status["summary"].as_str().unwrap().starts_with("not known: autoscaling:DescribeAutoScalingGroups"),
+        "{status}"
+    );
     assert_eq!((tree(scene.node.dir()), scene.members().await), (disk, scene.before.clone()));
 }

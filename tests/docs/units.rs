@@ -222,16 +222,29 @@ fn the_units_of_the_agent_have_one_sandbox() {
     let sandbox = |unit: &str| -> Vec<String> {
         let text = read(&format!("systemd/{unit}.service"));
         let lines = text.lines().skip_while(|line| !line.starts_with("ProtectSystem="));
+        let lines = lines.take_while(|line| !line.starts_with('['));
         let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         lines.filter(|line| !line.starts_with("ReadWritePaths=")).map(str::to_owned).collect()
     };
     let shared = sandbox("etcd-bootstrap");
     assert!(shared.len() > 25, "{shared:#?}");
-    assert_eq!(sandbox("etcd-bootstrap-consumer"), shared);
-    assert_eq!(sandbox("etcd-bootstrap-certificate"), shared);
-    // It alone tells systemd something.
-    let ready: Vec<String> = sandbox("etcd-bootstrap-ready").iter().map(|line| line.replace(" AF_UNIX", "")).collect();
-    assert_eq!(ready, shared);
+    for tells in ["consumer", "ready", "watch"] {
+        assert_eq!(sandbox(&format!("etcd-bootstrap-{tells}")), shared, "{tells}");
+    }
+    // Over in seconds, or in its log: these tell systemd nothing.
+    let silent: Vec<String> = shared.iter().map(|line| line.replace(" AF_UNIX", "")).collect();
+    assert_ne!(silent, shared);
+    for silent_one in ["certificate", "snapshot"] {
+        assert_eq!(sandbox(&format!("etcd-bootstrap-{silent_one}")), silent, "{silent_one}");
+    }
+}
+
+#[test]
+fn every_unit_says_where_to_read_on() {
+    let ours = "https://github.com/etcd-bootstrap/etcd-bootstrap";
+    for file in files().into_iter().filter(|file| file.starts_with("systemd/") && !file.ends_with(".conf")) {
+        assert!(values(&read(&file), "Documentation").concat().starts_with(ours), "{file}");
+    }
 }
 
 #[test]

@@ -1,0 +1,48 @@
+//! What is told while a command runs, to systemd, and why it ends, to a person.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tracing::{error, warn};
+
+use crate::exit::Exit;
+use crate::model::{Action, Decision, Reason};
+
+/// Tells systemd. Outside of a unit that listens nobody does.
+pub fn notify(states: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(states) {
+        warn!("tell systemd: {e}, ignoring");
+    }
+}
+
+/// The line `Status:` of `systemctl status`: what is waited for, and for how long already.
+pub fn status(decision: &Decision, stands: Duration) -> String {
+    let (reason, code) = (&decision.reason, decision.reason.code());
+    match decision.action {
+        Action::Wait => {
+            let stands = humantime::format_duration(Duration::from_secs(stands.as_secs()));
+            format!("{reason} ({code}, for {stands})")
+        }
+        Action::Refuse
+        | Action::Change(_)
+        | Action::Start(_)
+        | Action::Follow { .. }
+        | Action::Serve { .. }
+        | Action::Rest => format!("{reason} ({code})"),
+    }
+}
+
+/// Logs why the program ends and what a person can do.
+pub fn fail_for(reason: &Reason) -> Exit {
+    match reason.advice() {
+        Some(advice) => error!(reason = reason.code(), "{reason}: {advice}"),
+        None => error!(reason = reason.code(), "{reason}"),
+    }
+    reason.exit()
+}
+
+/// Logs why the program ends where a person must look.
+pub fn fail(why: &str) -> Exit {
+    error!("{why}");
+    Exit::NeedsOperator
+}
