@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::write;
@@ -44,8 +45,7 @@ impl TryFrom<u32> for Format {
 /// # Errors
 /// The system's.
 pub fn write_record(file: &Path, record: &Record) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(record).map_err(io::Error::other)?;
-    write::replace(file, &text, 0o644)
+    write_json(file, record)
 }
 
 /// Reads a saved observation.
@@ -72,8 +72,7 @@ pub fn write_identity(state_dir: &Path, me: &Identity) -> io::Result<()> {
 
 /// The identity as last kept; None where there is none that can be read.
 pub fn read_identity(state_dir: &Path) -> Option<Identity> {
-    let text = std::fs::read(identity_file(state_dir)).ok()?;
-    serde_json::from_slice(&text).ok()
+    read_json(&identity_file(state_dir))
 }
 
 /// Where the mark of a member that has left is kept.
@@ -86,13 +85,12 @@ pub fn left_file(state_dir: &Path) -> PathBuf {
 /// # Errors
 /// The system's.
 pub fn write_left(state_dir: &Path, left: &LeftMember) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(left).map_err(io::Error::other)?;
-    write::replace(&left_file(state_dir), &text, 0o644)
+    write_json(&left_file(state_dir), left)
 }
 
 /// The mark as last left; None where there is none that can be read: then a person has to say `--rejoin`.
 pub fn read_left(state_dir: &Path) -> Option<LeftMember> {
-    serde_json::from_slice(&std::fs::read(left_file(state_dir)).ok()?).ok()
+    read_json(&left_file(state_dir))
 }
 
 /// Where it is kept what is known of the last snapshot.
@@ -105,11 +103,19 @@ pub fn snapshot_file(state_dir: &Path) -> PathBuf {
 /// # Errors
 /// The system's.
 pub fn write_snapshot(state_dir: &Path, record: &SnapshotRecord) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(record).map_err(io::Error::other)?;
-    write::replace(&snapshot_file(state_dir), &text, 0o644)
+    write_json(&snapshot_file(state_dir), record)
 }
 
 /// What is known of the last snapshot; None where no run on a timer has left anything that can be read.
 pub fn read_snapshot(state_dir: &Path) -> Option<SnapshotRecord> {
-    serde_json::from_slice(&std::fs::read(snapshot_file(state_dir)).ok()?).ok()
+    read_json(&snapshot_file(state_dir))
+}
+
+fn write_json(file: &Path, value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
+    write::replace(file, &text, 0o644)
+}
+
+fn read_json<T: DeserializeOwned>(file: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }

@@ -82,15 +82,17 @@ pub struct Arriving {
     temp: PathBuf,
     /// Locked for as long as it is written.
     file: File,
+    /// How many bytes have yet to come.
+    left: u64,
 }
 
 impl Arriving {
-    /// Begins a file that only its owner can read. `by` tells those apart who may write to this directory: what one of
+    /// Begins a file of so many bytes that only its owner can read. `by` tells those apart who may write to this directory: what one of
     /// them left behind when it was killed goes when it begins its next.
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn begin(path: PathBuf, by: &str) -> io::Result<Self> {
+    pub fn begin(path: PathBuf, by: &str, bytes: u64) -> io::Result<Self> {
         let directory = parent_of(&path);
         create_missing(directory)?;
         remove_abandoned(directory, by)?;
@@ -98,7 +100,7 @@ impl Arriving {
         let file = create(&temp, 0o600)?;
         // Where a file system knows no locks, what is left behind stays.
         let _ = file.try_lock();
-        Ok(Self { path, temp, file })
+        Ok(Self { path, temp, file, left: bytes })
     }
 
     /// Adds to it.
@@ -106,14 +108,18 @@ impl Arriving {
     /// # Errors
     /// Whatever the file system says.
     pub fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.left = self.left.saturating_sub(chunk.len() as u64);
         self.file.write_all(chunk)
     }
 
     /// Lets it appear.
     ///
     /// # Errors
-    /// Whatever the file system says; `AlreadyExists` where the name was taken meanwhile.
+    /// That too little came; whatever the file system says; `AlreadyExists` where the name was taken meanwhile.
     pub fn finish(self) -> io::Result<()> {
+        if self.left > 0 {
+            return Err(io::Error::other("it ended early"));
+        }
         self.file.sync_all()?;
         // A rename would replace what is there.
         fs::hard_link(&self.temp, &self.path)?;
@@ -283,7 +289,7 @@ mod tests {
         let scratch = tempfile::tempdir().expect("a temporary directory");
         let path = scratch.path().join("new/db");
         let directory = scratch.path().join("new");
-        let begin = || Arriving::begin(path.clone(), "me").expect("writing below a temporary directory");
+        let begin = || Arriving::begin(path.clone(), "me", 5).expect("writing below a temporary directory");
         let mut dropped = begin();
         dropped.add(b"half").expect("writing");
         let other = begin();
@@ -297,7 +303,9 @@ mod tests {
         let mut whole = begin();
         whole.add(b"wh").and_then(|()| whole.add(b"ole")).and_then(|()| whole.finish()).expect("writing");
         assert_eq!((fs::read(&path).expect("it is there"), mode_of(&path)), (b"whole".to_vec(), 0o600));
-        let again = begin().finish().expect_err("the name is taken");
+        assert!(begin().finish().is_err(), "nothing came");
+        let mut again = begin();
+        let again = again.add(b"other").and_then(|()| again.finish()).expect_err("the name is taken");
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).expect("it is there"), b"whole");
         assert_eq!(names_in(&directory), [".you.0.part", "db"]);

@@ -105,14 +105,9 @@ async fn download_to(mut download: Download, file: &Path) -> Result<(), Blind> {
         let failed = Failed::new("write", file.display(), e.to_string());
         Blind { kind: BlindKind::Unreachable, why: chain(&failed) }
     };
-    let mut arriving = Arriving::begin(file.to_owned(), "fetched").map_err(failed)?;
-    let mut left = download.bytes;
+    let mut arriving = Arriving::begin(file.to_owned(), "fetched", download.bytes).map_err(failed)?;
     while let Some(chunk) = download.chunk().await? {
         arriving.add(&chunk).map_err(failed)?;
-        left = left.saturating_sub(chunk.len() as u64);
-    }
-    if left > 0 {
-        return Err(failed(std::io::Error::other("it ended early")));
     }
     arriving.finish().map_err(failed)
 }

@@ -179,7 +179,7 @@ impl Bucket {
     /// As [`Bucket::list`].
     pub async fn get(&self, key: &str) -> Result<Download, CallError> {
         let reply = tokio::time::timeout(STALL, self.service.send(Request::new(GET, Method::GET, key))).await;
-        let silent = || CallError::new(BlindKind::Unreachable, self.failed(GET, key, &silence()));
+        let silent = || self.service.failed(BlindKind::Unreachable, GET, key, silence());
         let reply = reply.map_err(|_| silent())??;
         let bytes = reply.content_length().ok_or_else(|| self.malformed(GET, key, "no length"))?;
         let tag = reply.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default();
@@ -187,12 +187,8 @@ impl Bucket {
         Ok(Download { bytes, tag, url: self.service.url(key), reply })
     }
 
-    fn failed(&self, action: &str, key: &str, why: &str) -> Failed {
-        Failed::new(format!("{action} for"), self.service.url(key), why)
-    }
-
     fn malformed(&self, action: &str, key: &str, why: &str) -> CallError {
-        CallError::new(BlindKind::Malformed, self.failed(action, key, why))
+        self.service.failed(BlindKind::Malformed, action, key, why)
     }
 }
 

@@ -106,19 +106,15 @@ impl Service {
             let reply = self.send(request).await?;
             reply.text().await.map_err(|e| self.unreachable(action, key, &e))
         };
-        let silent = || {
-            let why = format!("no answer within {} s", timeout.as_secs());
-            CallError::new(BlindKind::Unreachable, Failed::new(format!("{action} for"), self.url(key), why))
-        };
-        tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| Err(silent()))
+        let silent = || format!("no answer within {} s", timeout.as_secs());
+        let answered = tokio::time::timeout(timeout, call).await;
+        answered.unwrap_or_else(|_| Err(self.failed(BlindKind::Unreachable, action, key, silent())))
     }
 
     /// Makes a call, however long it takes.
     pub async fn send(&self, request: Request<'_>) -> Result<Response, CallError> {
         let Request { action, method, key, query, headers, body } = request;
-        let failed = |kind, why: Box<dyn Error + Send + Sync>| {
-            CallError::new(kind, Failed::new(format!("{action} for"), self.url(key), why))
-        };
+        let failed = |kind, why: Box<dyn Error + Send + Sync>| self.failed(kind, action, key, why);
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let separator = if query.is_empty() { "" } else { "?" };
         let path = utf8_percent_encode(key, RESERVED_IN_A_KEY);
@@ -163,9 +159,19 @@ impl Service {
         provided.map_err(|e| (if has_no_credentials(&e) { BlindKind::Denied } else { BlindKind::Unreachable }, e))
     }
 
+    /// A call that came to nothing: which, on what, and why.
+    pub fn failed(
+        &self,
+        kind: BlindKind,
+        action: &str,
+        key: &str,
+        why: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> CallError {
+        CallError::new(kind, Failed::new(format!("{action} for"), self.url(key), why))
+    }
+
     fn unreachable(&self, action: &str, key: &str, error: &reqwest::Error) -> CallError {
-        let failed = Failed::new(format!("{action} for"), self.url(key), chain(error));
-        CallError { hint: missing(), ..CallError::new(BlindKind::Unreachable, failed) }
+        CallError { hint: missing(), ..self.failed(BlindKind::Unreachable, action, key, chain(error)) }
     }
 
     /// What a refusal says ("Error responses", S3 API reference, read 2026-11-27); None where it does not say.
@@ -193,8 +199,8 @@ impl Service {
             }
             code => kind_of(code, action).unwrap_or((BlindKind::Unreachable, String::new())),
         };
-        let failed = Failed::new(format!("{action} for"), self.url(key), format!("{code}: {message}"));
-        Some(CallError { hint, code: code.to_owned(), ..CallError::new(kind, failed) })
+        let failed = self.failed(kind, action, key, format!("{code}: {message}"));
+        Some(CallError { hint, code: code.to_owned(), ..failed })
     }
 }
 
