@@ -48,6 +48,8 @@ mod pressure;
 mod fuzz;
 // The main job with another judge of the AWS calls.
 mod moto;
+// The CloudFormation template, by the real AWS CLI, and the page about it.
+mod infrastructure;
 // The identity with another judge of the metadata.
 mod metadata;
 // The documents, the units and the Ignition sources, against the code.

@@ -23,7 +23,7 @@ use crate::support::skip;
 /// Far more than it takes: moto alone needs seconds to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// moto knows real regions only.
-const REGION: &str = "eu-west-1";
+pub const REGION: &str = "eu-west-1";
 const ZONE: &str = "eu-west-1a";
 const GROUP: &str = "etcd-a";
 const SERVER: &str = "target/venv/bin/moto_server";
@@ -112,11 +112,16 @@ struct Found {
 impl Moto {
     /// None where it is not installed, and the test is skipped.
     pub async fn start_if_there() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with further environment.
+    pub async fn start_with(environment: &[(&str, &str)]) -> Option<Self> {
         if !Path::new(SERVER).is_file() {
             skip(format_args!("there is no {SERVER}: tests/tools/install moto"));
             return None;
         }
-        Some(Self::start().await)
+        Some(Self::start(environment).await)
     }
 
     /// A bucket of S3, in its region.
@@ -133,14 +138,15 @@ impl Moto {
         self.url.trim_start_matches("http://").parse().unwrap()
     }
 
-    async fn start() -> Self {
+    async fn start(environment: &[(&str, &str)]) -> Self {
         let (block, claim) = Block::claim().unwrap();
         let directory = Directory::new().unwrap();
         // Not the port of the claim: moto cannot take over a listener.
         let (host, port) = (block.address(1).to_string(), "4567");
         let mut command = Command::new(SERVER);
         let log = std::fs::File::create(directory.path().join("moto.log")).unwrap();
-        command.args(["-H", &host, "-p", port]).stdout(log.try_clone().unwrap()).stderr(log);
+        command.args(["-H", &host, "-p", port]).envs(environment.iter().copied());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
         let server = Child::spawn(command).unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();

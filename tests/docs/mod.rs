@@ -62,6 +62,8 @@ pub fn files() -> Vec<String> {
 fn told() -> Vec<(String, String)> {
     let told = |file: &String| {
         file.starts_with("systemd/")
+            || file.starts_with("docs/")
+            || file.starts_with("cloudformation/")
             || file.ends_with(".bu")
             || ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Dockerfile", ".ci/run"].contains(&file.as_str())
     };
@@ -69,7 +71,7 @@ fn told() -> Vec<(String, String)> {
 }
 
 /// README.md from a heading to the next one of its rank.
-fn section(heading: &str) -> String {
+pub fn section(heading: &str) -> String {
     let readme = read("README.md");
     let rest = readme.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("README.md has no '{heading}'"));
     rest.split("\n## ").next().unwrap_or_default().to_owned()

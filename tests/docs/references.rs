@@ -71,20 +71,20 @@ fn every_make_target_that_is_named_exists_and_every_one_is_named() {
 
 #[test]
 fn links_lead_somewhere() {
-    for file in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+    let anchor = |heading: &str| -> String {
+        let lower = heading.to_lowercase();
+        let kept = lower.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    let heading = |line: &str| line.strip_prefix('#').map(|rest| anchor(rest.trim_start_matches('#').trim()));
+    for file in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/first-cluster.md"] {
         let text = read(file);
-        let anchor = |heading: &str| -> String {
-            let lower = heading.to_lowercase();
-            let kept = lower.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
-        };
-        let heading = |line: &str| line.strip_prefix('#').map(|rest| anchor(rest.trim_start_matches('#').trim()));
-        let anchors: BTreeSet<String> = text.lines().filter_map(heading).collect();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let good = match target.strip_prefix('#') {
-                Some(name) => anchors.contains(name),
-                None => target.starts_with("https://") || root().join(target).exists(),
-            };
+            let (path, name) = target.split_once('#').unwrap_or((target, ""));
+            let path = if path.is_empty() { root().join(file) } else { root().join(file).with_file_name(path) };
+            let has =
+                |path| std::fs::read_to_string(path).unwrap_or_default().lines().filter_map(heading).any(|a| a == name);
+            let good = target.starts_with("https://") || path.exists() && (name.is_empty() || has(path));
             assert!(good, "{file} links to {target}, which is not there");
         }
     }
