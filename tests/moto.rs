@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_kms::config::Credentials;
 
 use crate::kms;
+use crate::support::awscli::REGION;
 use crate::support::child::Child;
 use crate::support::cloud::{Cloud, Ec2State, Instance, Place};
 use crate::support::etcd::{Judge, built, until};
@@ -22,8 +23,6 @@ use crate::support::skip;
 
 /// Far more than it takes: moto alone needs seconds to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// moto knows real regions only.
-pub const REGION: &str = "eu-west-1";
 const ZONE: &str = "eu-west-1a";
 const GROUP: &str = "etcd-a";
 const SERVER: &str = "target/venv/bin/moto_server";

@@ -6,13 +6,12 @@ mod stack;
 mod template;
 
 use std::cell::OnceCell;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::docs::{read, section};
-use crate::moto::{Moto, REGION};
+use crate::moto::Moto;
+use crate::support::awscli::{AwsCli, template_for_moto, tool};
 use crate::support::ground::Directory;
 use crate::support::skip;
 
@@ -23,7 +22,7 @@ const STACK: &str = "etcd";
 
 /// What the template asks for and moto's CloudFormation (5.2.5) does not do, by resource and property, and why it stays
 /// untried. `template` reads these parts, `stack` sees that moto still cannot do them.
-const GAPS: [(&str, &str); 17] = [
+const GAPS: [(&str, &str); 18] = [
     ("Group/LifecycleHookSpecificationList", "it makes the group without its hooks"),
     ("Group/InstanceMaintenancePolicy", "it does not know the property"),
     ("Group/DefaultInstanceWarmup", "it does not know the property"),
@@ -37,6 +36,7 @@ const GAPS: [(&str, &str); 17] = [
     ("Listener", "it refuses TCP, for it takes the load balancer for an application's: it gets the template without"),
     ("MembersKey/KeySpec", "each key is a symmetric one, and its policy is not what its KMS can read"),
     ("ClientsKey/KeySpec", "as the members' key"),
+    ("Role/Policies", "it cannot leave one out of the list, as for a binary by https"),
     ("Snapshots/LifecycleConfiguration", "it does not know the property"),
     ("Snapshots/PublicAccessBlockConfiguration", "it does not know the property"),
     ("ClientPolicy", "it leaves the policy behind when it deletes a stack"),
@@ -48,7 +48,8 @@ const GAPS: [(&str, &str); 17] = [
 
 /// An account at moto, the AWS CLI, and a directory in which to call it.
 struct Stage {
-    moto: Moto,
+    _moto: Moto,
+    cli: AwsCli,
     directory: Directory,
     resources: OnceCell<Value>,
 }
@@ -69,31 +70,12 @@ impl Stage {
         let path = directory.path().join("images.json");
         std::fs::write(&path, images).unwrap();
         let moto = Moto::start_with(&[("MOTO_AMIS_PATH", &path.to_string_lossy())]).await?;
-        Some(Self { moto, directory, resources: OnceCell::new() })
+        let cli = AwsCli { url: moto.url.clone(), directory: directory.path().to_owned() };
+        Some(Self { _moto: moto, cli, directory, resources: OnceCell::new() })
     }
 
-    /// A program that calls moto where it would call AWS.
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let path = format!("{}:{}", tool("").display(), std::env::var("PATH").unwrap_or_default());
-        let mut command = Command::new(program);
-        command
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .env("PATH", path)
-            .env("AWS_ENDPOINT_URL", &self.moto.url)
-            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_DEFAULT_REGION", REGION)])
-            .envs([("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"), ("AWS_PAGER", "")]);
-        command
-    }
-
-    /// One call of the AWS CLI, its words with blanks between them; null where it prints nothing.
     fn try_aws(&self, words: &str) -> Result<Value, String> {
-        let done = self.command("aws").args(words.split_whitespace()).args(["--output", "json"]).output().unwrap();
-        let told = String::from_utf8_lossy(&done.stderr).into_owned();
-        if !done.status.success() {
-            return Err(format!("aws {words}: {told}"));
-        }
-        Ok(serde_json::from_slice(&done.stdout).unwrap_or_default())
+        self.cli.call(words)
     }
 
     fn aws(&self, words: &str) -> Value {
@@ -120,7 +102,7 @@ impl Stage {
 
     /// Creates the stack.
     fn create(&self) {
-        self.write("etcd.yaml", &for_moto(&render()));
+        self.write("etcd.yaml", &template_for_moto());
         let parameters = self.parameters().into_iter();
         let parameters = parameters.map(|(key, value)| json!({ "ParameterKey": key, "ParameterValue": value }));
         self.write("parameters.json", &parameters.collect::<Value>().to_string());
@@ -132,7 +114,7 @@ impl Stage {
 
     /// Makes or changes the stack by a change set, as docs/first-cluster.md does.
     fn try_deploy(&self, parameters: &[(&str, String)]) -> Result<Value, String> {
-        self.write("etcd.yaml", &for_moto(&render()));
+        self.write("etcd.yaml", &template_for_moto());
         let given: String = parameters.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         let given = if given.is_empty() { given } else { format!("--parameter-overrides {given}") };
         let words = "--template-file etcd.yaml --capabilities CAPABILITY_IAM";
@@ -154,25 +136,6 @@ impl Stage {
         let id = resource.and_then(|resource| resource["PhysicalResourceId"].as_str());
         id.unwrap_or_else(|| panic!("the stack has no {logical}")).to_owned()
     }
-}
-
-/// A program of `tests/tools/install moto aws`, or their directory.
-fn tool(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin").join(name)
-}
-
-/// The template as `make dist` makes it.
-fn render() -> String {
-    let done = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("cloudformation/render")).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
-}
-
-/// The same without what moto refuses, see [`GAPS`].
-fn for_moto(template: &str) -> String {
-    let (before, rest) = template.split_once("  Listener:\n").expect("it has a listener");
-    let after = rest.find("\n\n").expect("there is more behind the listener");
-    format!("{before}{}", &rest[after..]).replace("    DependsOn: Listener\n", "")
 }
 
 /// The JSON of a section of README.md whose fence follows these words, with names in place of its capitals.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{STACK, Stage, for_moto, read, render};
+use super::{STACK, Stage, read, template_for_moto};
 
 const PAGE: &str = "docs/first-cluster.md";
 
@@ -59,15 +59,19 @@ fn blocks(page: &str) -> Vec<String> {
 #[tokio::test]
 async fn every_command_of_the_page_that_calls_aws_works() {
     let Some(stage) = Stage::set().await else { return };
-    stage.write("etcd.yaml", &for_moto(&render()));
+    stage.write("etcd.yaml", &template_for_moto());
     let page = read(PAGE);
     let blocks = blocks(&page);
     let script = format!("set -euo pipefail\n{BEFORE}{WRAPPED}set -x\n{}", blocks.concat());
-    let mut shell = stage.command("bash");
+    let mut shell = stage.cli.command("bash");
     shell.env("GAPS", GAPS.map(|(call, _)| call.replace(' ', "-")).join(" "));
     let done = shell.args(["-c", &script]).output().unwrap();
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(done.status.success(), "{}\n{}", told(&done.stdout), told(&done.stderr));
+    // What a query does not find is None.
+    let trace = told(&done.stderr);
+    let lost: Vec<&str> = trace.lines().filter(|line| line.starts_with('+') && line.ends_with("=None")).collect();
+    assert!(lost.is_empty(), "{lost:?}");
 
     let calls = std::fs::read_to_string(stage.directory.path().join("calls")).unwrap();
     let calls: Vec<&str> = calls.lines().collect();
@@ -81,6 +85,10 @@ async fn every_command_of_the_page_that_calls_aws_works() {
     let groups = stage.aws("autoscaling describe-auto-scaling-groups --query AutoScalingGroups[].AutoScalingGroupName");
     assert_eq!(groups, json!([]), "{STACK} is gone");
     assert_eq!(stage.aws("s3api list-buckets --query Buckets[].Name"), json!([]));
+    // AWS deletes no policy that is attached and no security group that is in use; moto does not mind.
+    assert_eq!(stage.aws("iam list-attached-role-policies --role-name app")["AttachedPolicies"], json!([]));
+    let groups = "Reservations[].Instances[?State.Name=='running'][].SecurityGroups[].GroupName";
+    assert_eq!(stage.aws(&format!("ec2 describe-instances --query {groups}")), json!(["default"]));
 }
 
 /// In running text too: what is named as a command is one of the CLI's that the page runs, or a way back from it.

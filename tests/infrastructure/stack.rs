@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{ACCOUNT, STACK, Stage, read, readme_json};
-use crate::moto::REGION;
+use crate::support::awscli::REGION;
 use crate::support::skip;
 
 /// In bytes, before base64 ("Run commands when you launch an EC2 instance with user data input", EC2 User Guide).

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::{GAPS, STACK, read, readme_json, render, section, tool};
+use super::{GAPS, STACK, read, readme_json, section, tool};
+use crate::support::awscli::template;
 use crate::support::ground::Directory;
 use crate::support::skip;
 
@@ -23,14 +24,14 @@ print(json.dumps(yaml_parse(sys.stdin.read())))";
     }
     let mut python = Command::new(tool("python"));
     let mut child = python.args(["-c", PARSE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(render().as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(template().as_bytes()).unwrap();
     let done = child.wait_with_output().unwrap();
     Some(serde_json::from_slice(&done.stdout).expect("the template is YAML"))
 }
 
 #[test]
 fn the_template_needs_no_bucket() {
-    let size = render().len();
+    let size = template().len();
     assert!(size <= INLINE, "{size} bytes");
 }
 
@@ -122,6 +123,17 @@ fn the_load_balancer_leads_to_etcd_and_asks_for_its_health() {
     assert_eq!(resources["Listener"]["Properties"], listener);
     let delay = json!([{ "Key": "deregistration_delay.timeout_seconds", "Value": "10" }]);
     assert_eq!(resources["Targets"]["Properties"]["TargetGroupAttributes"], delay);
+}
+
+#[test]
+fn a_binary_by_https_gives_the_role_no_right_to_read_a_bucket() {
+    let Some(template) = parsed() else { return };
+    let policies = &template["Resources"]["Role"]["Properties"]["Policies"];
+    let binary = policies[3]["Fn::If"].as_array().expect("the last policy depends on where the binary is");
+    assert_eq!([&binary[0], &binary[1]["PolicyName"]], ["BinaryInBucket", "binary"]);
+    assert_eq!(binary[2], json!({ "Ref": "AWS::NoValue" }));
+    let scheme = json!({ "Fn::Select": [0, { "Fn::Split": ["://", { "Ref": "BinaryUrl" }] }] });
+    assert_eq!(template["Conditions"]["BinaryInBucket"]["Fn::Equals"], json!([scheme, "s3"]));
 }
 
 #[test]

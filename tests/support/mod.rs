@@ -15,6 +15,7 @@
 
 pub mod asg;
 pub mod aws;
+pub mod awscli;
 pub mod child;
 pub mod cloud;
 pub mod etcd;
