@@ -89,6 +89,8 @@ enum Play {
     Consumer,
     /// Flatcar's `etcd-member.service`, with certificates that are brought.
     Tls,
+    /// Flatcar's `etcd-member.service`, with the user data of the CloudFormation stack, and moto as AWS.
+    Stack,
     /// Flatcar's `etcd-member.service`, where nodes know each other by their names, which are hard to get.
     Names,
 }
@@ -98,13 +100,14 @@ impl Play {
     fn member_config(self) -> &'static str {
         match self {
             Self::Life | Self::Failing | Self::Names => "member-http.ign",
-            Self::Group | Self::Consumer => "member.ign",
+            // That of the stack is member.ign too, but moto has it.
+            Self::Group | Self::Consumer | Self::Stack => "member.ign",
             Self::Tls => "member-tls.ign",
         }
     }
 }
 
-const PLANS: [Plan; 12] = [
+const PLANS: [Plan; 13] = [
     Plan { play: Play::Life, suite: "bookworm", systemd: "252", etcd: Some("3.6.") },
     Plan { play: Play::Life, suite: "trixie", systemd: "257", etcd: Some("3.7.") },
     Plan { play: Play::Failing, suite: "bookworm", systemd: "252", etcd: None },
@@ -115,6 +118,7 @@ const PLANS: [Plan; 12] = [
     Plan { play: Play::Consumer, suite: "trixie", systemd: "257", etcd: Some("3.6.") },
     Plan { play: Play::Tls, suite: "bookworm", systemd: "252", etcd: Some("3.6.") },
     Plan { play: Play::Tls, suite: "trixie", systemd: "257", etcd: Some("3.7.") },
+    Plan { play: Play::Stack, suite: "trixie", systemd: "257", etcd: Some("3.6.") },
     Plan { play: Play::Names, suite: "bookworm", systemd: "252", etcd: None },
     Plan { play: Play::Names, suite: "trixie", systemd: "257", etcd: Some("3.7.") },
 ];
@@ -129,7 +133,7 @@ impl Plan {
         let target = repository.join("target");
         let flavour = match self.play {
             Play::Life | Play::Failing | Play::Group => Flavour::Debian,
-            Play::Consumer | Play::Tls | Play::Names => Flavour::Flatcar,
+            Play::Consumer | Play::Tls | Play::Stack | Play::Names => Flavour::Flatcar,
         };
         let etcd = match self.etcd {
             None => None,

@@ -49,6 +49,8 @@ pub const OWN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// The DNS server, at the network's base plus two as in every VPC (Amazon VPC User Guide, "DNS attributes for your
 /// VPC").
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+/// Where moto is, in the story of the stack.
+pub const MOTO: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// How far a machine's metadata service is from its machine, in addresses.
 const METADATA_OFFSET: u8 = 100;
@@ -194,7 +196,15 @@ impl Lab {
     pub fn config(&self, name: &str) -> Result<String, String> {
         let path = self.image.dist.join("ignition").join(name);
         let text = std::fs::read_to_string(&path).map_err(|error| format!("read {}: {error}", path.display()))?;
-        let mut config: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.adapt(&text)
+    }
+
+    /// The same of any config.
+    ///
+    /// # Errors
+    /// When it is not what Ignition takes.
+    pub fn adapt(&self, config: &str) -> Result<String, String> {
+        let mut config: Value = serde_json::from_str(config).map_err(|error| format!("a config: {error}"))?;
         let options: String = self.options.iter().map(|line| format!("{line}\n")).collect();
         let options = data_url(&options);
         let files = config["storage"]["files"].as_array_mut().ok_or("a config without files")?;
@@ -245,6 +255,12 @@ impl Lab {
         let keys = tls::KEYS.map(|alias| self.cloud.change(|world| world.create_key(alias)));
         let key = self.cloud.now().keys[&keys[0]].clone();
         (self.judge, self.tls) = (tls::judge_of(&[&key], OWN), true);
+    }
+
+    /// Trusts a further authority of AWS's, and judges etcd by certificates of this judge's.
+    pub fn rely_on(&mut self, authority: &str, judge: Judge) {
+        self.authority.push_str(authority);
+        (self.judge, self.tls) = (judge, true);
     }
 
     /// How etcd is spoken to.

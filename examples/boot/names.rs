@@ -11,7 +11,7 @@ use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, Question, RCODE, ResourceRecord, TYPE};
 use tokio::net::UdpSocket;
 
-use crate::lab::OWN;
+use crate::lab::{self, OWN};
 use crate::support::cloud::REGION;
 use crate::support::lock;
 
@@ -19,6 +19,14 @@ use crate::support::lock;
 /// Scaling endpoints and quotas" and "AWS Key Management Service endpoints and quotas").
 pub fn endpoints() -> [String; 3] {
     ["autoscaling", "ec2", "kms"].map(|service| format!("{service}.{REGION}.amazonaws.com"))
+}
+
+/// What follows the names of moto's endpoints, and of its load balancers and buckets: it is in another region.
+const MOTO: &str = "eu-west-1.amazonaws.com";
+
+/// The names that moto's certificate has to be for.
+pub fn moto() -> [String; 2] {
+    [format!("*.{MOTO}"), format!("*.s3.{MOTO}")]
 }
 
 /// Where IPv6 addresses lead that lead nowhere: those that the VPC's DNS64 makes up, in a subnet without a NAT gateway
@@ -133,6 +141,9 @@ impl State {
 fn address_of(name: &str) -> Option<Ipv4Addr> {
     if endpoints().iter().any(|endpoint| endpoint == name) {
         return Some(OWN);
+    }
+    if name.ends_with(&format!(".{MOTO}")) {
+        return Some(lab::MOTO);
     }
     let host = name.strip_suffix(&format!(".{REGION}.compute.internal"))?;
     host.strip_prefix("ip-")?.replace('-', ".").parse().ok()

@@ -5,6 +5,7 @@ mod group;
 mod recovery;
 mod scenes;
 mod sound;
+mod stack;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -67,6 +68,7 @@ pub async fn tell(plan: &Plan, options: &Options) -> Result<(), String> {
         Play::Group => story.group().await,
         Play::Consumer => story.consumer().await,
         Play::Tls => story.tls().await,
+        Play::Stack => story.stack().await,
         Play::Names => story.names().await,
     };
     for machine in story.machines.iter().chain(&story.gone) {
