@@ -21,7 +21,7 @@ const ACCOUNT: &str = "123456789012";
 const STACK: &str = "etcd";
 
 /// What the template asks for and moto's CloudFormation (5.2.5) does not do, by resource and property, and why it stays
-/// untried. `template` reads these parts, `stack` sees that moto still cannot do them.
+/// untried. `template` reads these parts; of the plainest, `stack` sees that moto still cannot do them.
 const GAPS: [(&str, &str); 18] = [
     ("Group/LifecycleHookSpecificationList", "it makes the group without its hooks"),
     ("Group/InstanceMaintenancePolicy", "it does not know the property"),
