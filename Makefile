@@ -16,7 +16,7 @@ dist := target/dist/etcd-bootstrap-$(target)
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(target)
 
-.PHONY: help sandbox disaster sample test model catalogue chaos large rollout boot-test lint dist dist-test ignition bench
+.PHONY: help sandbox disaster sample test model catalogue chaos large consumers rollout boot-test lint dist dist-test ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -56,6 +56,11 @@ catalogue: ## all tests on every etcd, told as the failure catalogue: each entry
 	cargo test --no-fail-fast -- --show-output $(at_once) >target/catalogue.log || true
 	cargo test --test tests -- --ignored --show-output $(at_once) ::v3_ >>target/catalogue.log || true
 	@tests/tools/catalogue ARCHITECTURE.md target/catalogue.log
+
+COUNT := 10000
+consumers: ## COUNT=10000 consumers of one cluster: what they ask of AWS, and how soon they follow; some 40 minutes
+	@tests/tools/install build etcd
+	cargo run --release --example consumers -- --count $(COUNT)
 
 rollout: ## an instance refresh while clients write: of 3 and 5, both orders, to the next minor; on etcd 3.5, 3.6, 3.7
 	@tests/tools/install build etcd

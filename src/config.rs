@@ -242,6 +242,26 @@ impl Config {
         }
     }
 
+    /// Where a consumer keeps what it remembers. Several on one node have files of their own, as their variables have.
+    pub fn consumer_file(&self) -> PathBuf {
+        let name = self.environment_file.file_stem().unwrap_or_default();
+        self.state_dir.join(name).with_extension("cluster.json")
+    }
+
+    /// What changes only when a proxy that finds the members by itself has to be started anew.
+    pub fn moved_file(&self) -> PathBuf {
+        self.environment_file.with_extension("moved")
+    }
+
+    /// Whose cluster a consumer follows, in words.
+    pub fn followed(&self) -> String {
+        let seeds: Vec<String> = self.policy.seeds.iter().map(ToString::to_string).collect();
+        match &self.group_name {
+            Some(group) if seeds.is_empty() => format!("the group {group}"),
+            Some(_) | None => seeds.join(","),
+        }
+    }
+
     /// Where the observation that led to the last decision is kept, beside the environment file.
     pub fn record_file(&self) -> PathBuf {
         self.environment_file.with_extension("observation.json")

@@ -52,7 +52,9 @@ async fn carry_out(Cli { command, options }: Cli) -> Exit {
             let ask = Ask { now, without_quorum, dry_run };
             with_setup(config, async |s| commands::snapshot(s, ask).await).await
         }
-        Command::Run if dry_run => with_setup(config, async |s| commands::dry_run(s, commands::RUN).await).await,
+        Command::Run if dry_run => {
+            with_setup(config, async |s| commands::dry_run(s, commands::course(&s.config)).await).await
+        }
         Command::Run => {
             if let Some(why) = options.too_short_a_deadline() {
                 tracing::warn!("{why}, proceeding anyway");

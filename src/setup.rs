@@ -60,6 +60,10 @@ impl Setup {
             etcd: config.etcd.clone(),
             state_dir: config.state_dir.clone(),
             saved_identity: saved::read_identity(&config.state_dir),
+            consumer: match config.policy.role {
+                Role::Consumer => saved::read_consumer(&config.consumer_file(), &config.followed()),
+                Role::Member => None,
+            },
             certificates: self.certificates.clone(),
             own_ports,
         };

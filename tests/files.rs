@@ -4,6 +4,7 @@ use std::fs;
 
 use etcd_client::Client;
 
+use crate::consumers::forget;
 use crate::scenario::{GROUP, form, intact, on_both_ends, on_one_etcd, put, whole};
 use crate::support::node::{Node, Run};
 use crate::support::rig::{Rig, addresses, environment_by_hand};
@@ -186,7 +187,9 @@ async fn b26_f107_a_member_that_left_the_group_alive_keeps_its_endpoint(rig: Rig
     }
     assert_eq!(endpoints().await, 3);
     rig.terminate(&nodes[0]).await;
+    forget(&consumer);
     assert_eq!(endpoints().await, 2, "EC2 calls it gone");
+    assert_eq!(endpoints().await, 2, "and is not asked again");
 }
 
 // ---------------------------------------------------------------- what tests are made of

@@ -30,6 +30,8 @@ mod failures;
 mod files;
 // The group's life cycle, on real etcd.
 mod life;
+// Consumers and what they ask of AWS, on real etcd.
+mod consumers;
 // Snapshots, of real etcd.
 mod snapshots;
 // Ways back from a loss, on real etcd.

@@ -137,8 +137,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
 /// What the options lack, or cannot have together; None where they fit.
 fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> {
     let missing = |why: &str| Some((ErrorKind::MissingRequiredArgument, why.to_owned()));
-    if options.proxy_mode && options.scaling_group_name.is_none() {
-        return missing("--proxy-mode needs --scaling-group-name: a consumer is in no member's group");
+    let conflict = |why: &str| Some((ErrorKind::ArgumentConflict, why.to_owned()));
+    if options.proxy_mode && options.scaling_group_name.is_none() && options.endpoints.is_empty() {
+        return missing("--proxy-mode needs --scaling-group-name, or --endpoints: a consumer is in no member's group");
+    }
+    if let Some(why) = misplaced_endpoints(command.as_ref(), options) {
+        return conflict(why);
     }
     if let Some(why) = options.certificates.missing(options.proxy_mode, &options.tls) {
         return missing(why);
@@ -154,8 +158,7 @@ fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> 
         ),
     ) = (options.proxy_mode, command)
     {
-        let no_member = format!("--proxy-mode has no {}: a consumer runs no member", command.name());
-        return Some((ErrorKind::ArgumentConflict, no_member));
+        return conflict(&format!("--proxy-mode has no {}: a consumer runs no member", command.name()));
     }
     let about_snapshots = matches!(command, Some(Command::Snapshot { .. } | Command::Recover { .. }));
     if let (true, Err(why)) = (about_snapshots, options.snapshots.snapshots()) {
@@ -169,6 +172,22 @@ fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> 
         return missing("recover needs --from=, or --snapshot-to= where the latest snapshot is");
     }
     None
+}
+
+/// Why `--endpoints` cannot be had with the rest; None where it can.
+fn misplaced_endpoints(command: Option<&Command>, options: &Options) -> Option<&'static str> {
+    let first = options.endpoints.first()?;
+    if !options.proxy_mode {
+        return Some("--endpoints is for --proxy-mode: a member asks its group");
+    }
+    if options.scaling_group_name.is_some() {
+        return Some("--endpoints and --scaling-group-name each say where a consumer begins: give one of them");
+    }
+    if command == Some(&Command::Status) {
+        return Some("status tells of a group: give --scaling-group-name in place of --endpoints");
+    }
+    let mixed = options.endpoints.iter().any(|url| url.scheme() != first.scheme());
+    mixed.then_some("--endpoints are all http or all https: the client port of a cluster is the one or the other")
 }
 
 /// Every variable that an option is read from.

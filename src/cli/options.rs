@@ -10,8 +10,8 @@ use super::is_set;
 use super::snapshots::SnapshotOptions;
 use crate::config::{Config, Emit, Issuing, Output, OwnEtcd, ProxyStyle};
 use crate::model::{
-    AddressForm, Blind, BlindKind, EtcdVersion, FoundingRule, InitialCluster, JoinAs, Leave, Policy, Prune, Role,
-    Scheme, Seen, is_bare, launch_hook, terminate_hook,
+    AddressForm, Blind, BlindKind, EtcdVersion, FoundingRule, InitialCluster, JoinAs, Leave, MemberUrl, Policy, Prune,
+    Role, Scheme, Seen, is_bare, launch_hook, terminate_hook,
 };
 use crate::{log, tls};
 
@@ -40,6 +40,11 @@ pub struct Options {
     /// The Auto Scaling group, by its exact name [default: this instance's own]
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_SCALING_GROUP_NAME", value_name = "NAME")]
     pub scaling_group_name: Option<String>,
+
+    /// Endpoints of the cluster that a consumer begins with, in place of AWS and --scaling-group-name: it then needs no
+    /// right of AWS at all. Their scheme is that of the client port
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_ENDPOINTS", value_name = "URL,...", value_delimiter = ',')]
+    pub endpoints: Vec<MemberUrl>,
 
     /// The file that etcd's unit reads
     #[arg(
@@ -407,7 +412,7 @@ impl Options {
             },
             peer_scheme: self.etcd_peer_scheme,
             peer_port: self.etcd_peer_port,
-            client_scheme: self.etcd_client_schema,
+            client_scheme: self.endpoints.first().map_or(self.etcd_client_schema, MemberUrl::scheme),
             client_port: self.etcd_client_port,
             founding: self.founding,
             founding_grace: self.founding_grace,
@@ -419,6 +424,7 @@ impl Options {
             terminate_hook: self.terminate_hook.clone(),
             leave: self.leave,
             prune: self.prune,
+            seeds: self.endpoints.clone(),
         }
     }
 

@@ -10,6 +10,7 @@ mod kms;
 mod s3;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::config::SharedHttpClient;
@@ -39,12 +40,18 @@ pub enum Freshness {
 
 /// AWS as this node sees it. Keeps what does not change while the instance runs, and the last reply.
 pub struct Cloud {
-    http: SharedHttpClient,
-    imds: aws_config::imds::Client,
+    /// Made when it is needed: it reads all of the system's authorities, and a consumer's run hardly ever asks.
+    ways: OnceLock<Ways>,
     group_name: Option<String>,
     identity: Option<Identity>,
     services: Option<Services>,
     last: Option<(Seen<Group>, Seen<Ec2>)>,
+}
+
+/// How AWS and the metadata are reached.
+struct Ways {
+    http: SharedHttpClient,
+    imds: aws_config::imds::Client,
 }
 
 /// The services of one region.
@@ -58,9 +65,14 @@ struct Services {
 impl Cloud {
     /// `group_name` is None for the group that this instance is in.
     pub fn new(group_name: Option<String>) -> Self {
-        let http = aws::http_client();
-        let imds = imds::client(http.clone());
-        Self { http, imds, group_name, identity: None, services: None, last: None }
+        Self { ways: OnceLock::new(), group_name, identity: None, services: None, last: None }
+    }
+
+    fn ways(&self) -> &Ways {
+        self.ways.get_or_init(|| {
+            let http = aws::http_client();
+            Ways { imds: imds::client(http.clone()), http }
+        })
     }
 
     /// Who this node is.
@@ -70,14 +82,19 @@ impl Cloud {
     pub async fn identity(&mut self) -> Result<Identity, Blind> {
         match &self.identity {
             Some(me) => Ok(me.clone()),
-            None => Ok(self.identity.insert(imds::fetch_identity(&self.imds).await?).clone()),
+            None => {
+                let me = imds::fetch_identity(&self.ways().imds).await?;
+                Ok(self.identity.insert(me).clone())
+            }
         }
     }
 
     /// Who this node is now: where the group wants it may have changed, all else stays as it is while the instance runs.
     pub async fn identify(&mut self, fresh: Freshness) -> Seen<Identity> {
-        if let (Some(me), Freshness::Fresh) = (&mut self.identity, fresh)
-            && let Ok(state) = imds::fetch_target_lifecycle_state(&self.imds).await
+        if fresh == Freshness::Fresh
+            && self.identity.is_some()
+            && let Ok(state) = imds::fetch_target_lifecycle_state(&self.ways().imds).await
+            && let Some(me) = &mut self.identity
         {
             me.target_lifecycle_state = state.map(Into::into);
         }
@@ -86,14 +103,15 @@ impl Cloud {
 
     /// What the metadata tells of this instance's future.
     pub async fn fetch_notices(&self) -> Seen<Notices> {
-        imds::fetch_notices(&self.imds).await.map_or_else(|why| Seen::No(why.into()), Seen::Yes)
+        imds::fetch_notices(&self.ways().imds).await.map_or_else(|why| Seen::No(why.into()), Seen::Yes)
     }
 
     /// Waits until the metadata tells another future of this instance than is known. No answer is no news.
     pub async fn wait_for_notice(&self, target: Option<&LifecycleState>, known: &Seen<Notices>) {
         loop {
             tokio::time::sleep(NOTICES).await;
-            let (now, notices) = tokio::join!(imds::fetch_target_lifecycle_state(&self.imds), self.fetch_notices());
+            let now = imds::fetch_target_lifecycle_state(&self.ways().imds);
+            let (now, notices) = tokio::join!(now, self.fetch_notices());
             let told = now.ok().flatten().map(LifecycleState::from);
             let is_new = |notices: &Notices| known.ok().is_none_or(|known| known != notices);
             if told.is_some_and(|told| Some(&told) != target) || notices.ok().is_some_and(is_new) {
@@ -165,7 +183,7 @@ impl Cloud {
             Some(region) => region.to_owned(),
             None => self.identity().await?.region,
         };
-        Ok(Bucket::new(&aws::config(self.http.clone(), &region).await, name).await?)
+        Ok(Bucket::new(&aws::config(self.ways().http.clone(), &region).await, name).await?)
     }
 
     /// The private DNS name that EC2 has for this instance; None where it has none, or does not know it yet.
@@ -252,7 +270,7 @@ impl Cloud {
     async fn services(&mut self) -> Result<&Services, Blind> {
         let me = self.identity().await?;
         if self.services.is_none() {
-            let config = aws::config(self.http.clone(), &me.region).await;
+            let config = aws::config(self.ways().http.clone(), &me.region).await;
             self.services = Some(Services {
                 autoscaling: AutoScaling::new(&config),
                 instances: Instances::new(&config),

@@ -79,7 +79,7 @@ pub struct Drive<'a> {
     /// What was said to the last change, if it was refused.
     refusal: Option<String>,
     stop: Arc<Notify>,
-    /// How many passes got beyond the metadata.
+    /// How many passes of this course got beyond the metadata.
     looks: u32,
     /// Whom EC2 is asked about in each pass, whoever else is.
     also: BTreeSet<InstanceId>,
@@ -146,7 +146,7 @@ impl<'a> Drive<'a> {
     /// Goes on with another course, and with what this one has learnt.
     pub fn turn_to(&mut self, course: Course) {
         self.pace = Pace::new(course.rhythm, Instant::now());
-        (self.course, self.last) = (course, None);
+        (self.course, self.last, self.looks) = (course, None, 0);
     }
 
     /// Whether the deadline has passed.
@@ -167,7 +167,7 @@ impl<'a> Drive<'a> {
         loop {
             let (observation, decision) = self.look().await.ok_or_else(|| self.give_up())?;
             let next = match &decision.action {
-                Action::Start(_) | Action::Follow { .. } | Action::Serve { .. } | Action::Rest => {
+                Action::Start(_) | Action::Follow(_) | Action::Serve { .. } | Action::Rest => {
                     return Ok((observation, decision));
                 }
                 Action::Refuse => Next::End(self.give_up()),
@@ -194,7 +194,7 @@ impl<'a> Drive<'a> {
             match (&self.voice, self.course.scope) {
                 (Some(voice), _) => voice.news().await,
                 (None, Scope::LifeCycle) => self.cloud.wait_for_notice(target, &observation.notices).await,
-                (None, Scope::Everything | Scope::Myself | Scope::Group) => std::future::pending().await,
+                (None, Scope::Everything | Scope::Myself | Scope::Group | Scope::Last) => std::future::pending().await,
             }
         };
         let heard = tokio::select! {
@@ -252,7 +252,7 @@ impl<'a> Drive<'a> {
             None => pass.await,
             Some(deadline) => tokio::time::timeout_at(deadline, pass).await.ok()?,
         };
-        self.looks += u32::from(observation.me.ok().is_some());
+        self.looks += u32::from(observation.me.ok().is_some() || self.course.scope == Scope::Last);
         if fresh == Freshness::Fresh {
             self.pace.asked_aws(began, is_throttled(&observation));
         }

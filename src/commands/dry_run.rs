@@ -33,7 +33,7 @@ pub async fn dry_run(setup: &Setup, course: Course) -> Exit {
     }
     let variables = match &decision.action {
         Action::Start(start) => Some(environment::of_member(start, config)),
-        Action::Follow { endpoints } => Some(environment::of_consumer(endpoints, config)),
+        Action::Follow(followed) => Some(environment::of_consumer(&followed.endpoints, config)),
         Action::Wait | Action::Refuse | Action::Change(_) | Action::Serve { .. } | Action::Rest => None,
     };
     let file = variables.map(|v| environment::render(&v).unwrap_or_else(|e| e.to_string()));

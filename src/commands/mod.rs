@@ -20,7 +20,7 @@ pub use explain::explain;
 pub use leave::{COURSE as LEAVE, leave};
 pub use ready::ready;
 pub use recover::recover;
-pub use run::{COURSE as RUN, run};
+pub use run::{course, run};
 pub use snapshot::{Ask, snapshot};
 pub use status::status;
 pub use watch::watch;

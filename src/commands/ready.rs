@@ -38,12 +38,9 @@ pub async fn ready(setup: &Setup) -> Exit {
     let cluster = match drive.until_done().await {
         Ok((_, decision)) => match decision.action {
             Action::Serve { cluster } => cluster,
-            Action::Wait
-            | Action::Refuse
-            | Action::Change(_)
-            | Action::Start(_)
-            | Action::Follow { .. }
-            | Action::Rest => return Exit::Done,
+            Action::Wait | Action::Refuse | Action::Change(_) | Action::Start(_) | Action::Follow(_) | Action::Rest => {
+                return Exit::Done;
+            }
         },
         Err(exit) => return exit,
     };

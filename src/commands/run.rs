@@ -9,11 +9,12 @@ use tracing::{debug, info, warn};
 use super::drive::{Course, Drive, WithoutTag};
 use super::pace::Rhythm;
 use super::tell::fail;
-use crate::decide::decide;
+use crate::config::Config;
+use crate::decide::{consumer_record, decide};
 use crate::etcd::environment;
 use crate::exit::Exit;
 use crate::files::{saved, write};
-use crate::model::{Action, MemberUrl, Observation, Role, Seen, Start};
+use crate::model::{Action, Decision, Followed, Observation, Role, Seen, Start};
 use crate::observe::{OwnPorts, Scope};
 use crate::setup::Setup;
 
@@ -28,6 +29,18 @@ pub const COURSE: Course = Course {
     after_pass: |_, _, _| (),
 };
 
+/// What a consumer's run is about while it asks nobody but those that it knows.
+const LAST: Course = Course { scope: Scope::Last, after_pass: remember, ..COURSE };
+
+/// What it is about when it asks AWS.
+const FOLLOW: Course = Course { after_pass: remember, ..COURSE };
+
+/// What a run that only looks is about.
+pub fn course(config: &Config) -> Course {
+    let scope = if config.policy.seeds.is_empty() { Scope::Everything } else { Scope::Last };
+    Course { scope, ..COURSE }
+}
+
 /// Does the main job, or the consumer's.
 pub async fn run(setup: &Setup) -> Exit {
     let config = &setup.config;
@@ -35,24 +48,51 @@ pub async fn run(setup: &Setup) -> Exit {
     if let Err(e) = write::check_writable(&config.environment_file) {
         return fail(&format!("write the environment file {}: {e}", config.environment_file.display()));
     }
-    let peer_tls = setup.peer_tls().filter(|_| config.policy.role == Role::Member);
-    if peer_tls.is_some_and(|tls| tls.server.is_none()) {
+    let done = match config.policy.role {
+        Role::Member => join(setup).await,
+        Role::Consumer => follow(setup).await,
+    };
+    done.map_or_else(|exit| exit, |()| Exit::Done)
+}
+
+async fn join(setup: &Setup) -> Result<(), Exit> {
+    if setup.peer_tls().is_some_and(|tls| tls.server.is_none()) {
         warn!("without --peer-cert-file no other founder can ask this node, proceeding anyway");
     }
-    let mut drive = Drive::new(setup, COURSE).saving();
-    if config.policy.role == Role::Member {
-        drive = drive.speaking();
+    let mut drive = Drive::new(setup, COURSE).saving().speaking();
+    let (observation, decision) = drive.until_done().await?;
+    match &decision.action {
+        Action::Start(start) => let_start(&drive, &observation, start).await.map_err(|why| fail(&why)),
+        Action::Wait | Action::Refuse | Action::Change(_) | Action::Follow(_) | Action::Serve { .. } | Action::Rest => {
+            Ok(())
+        }
     }
-    let (observation, decision) = match drive.until_done().await {
-        Ok(done) => done,
-        Err(exit) => return exit,
-    };
-    let done = match &decision.action {
-        Action::Start(start) => let_start(&drive, &observation, start).await,
-        Action::Follow { endpoints } => follow(setup, endpoints),
-        Action::Wait | Action::Refuse | Action::Change(_) | Action::Serve { .. } | Action::Rest => Ok(()),
-    };
-    done.map_or_else(|why| fail(&why), |()| Exit::Done)
+}
+
+/// First those that were followed last are asked, then AWS where they do not tell enough.
+async fn follow(setup: &Setup) -> Result<(), Exit> {
+    let mut drive = Drive::new(setup, LAST).saving();
+    let (_, mut decision) = drive.until_done().await?;
+    if decision.action == Action::Rest {
+        drive.turn_to(FOLLOW);
+        (_, decision) = drive.until_done().await?;
+    }
+    match &decision.action {
+        Action::Follow(followed) => write_endpoints(setup, followed).map_err(|why| fail(&why)),
+        Action::Wait | Action::Refuse | Action::Change(_) | Action::Start(_) | Action::Serve { .. } | Action::Rest => {
+            Ok(())
+        }
+    }
+}
+
+/// What this consumer has learnt is kept after each pass: a run that fails has learnt that AWS throttles.
+fn remember(setup: &Setup, observation: &Observation, decision: &Decision) {
+    let config = &setup.config;
+    let record = consumer_record(observation, decision, &config.followed(), fastrand::f64());
+    let file = config.consumer_file();
+    if let Err(e) = saved::write_consumer(&file, &record) {
+        warn!("keep {}: {e}; AWS is asked in each run until that can be written", file.display());
+    }
 }
 
 async fn let_start(drive: &Drive<'_>, observation: &Observation, start: &Start) -> Result<(), String> {
@@ -84,11 +124,14 @@ async fn wait_for_turn(drive: &Drive<'_>, start: &Start) {
     debug!(served, waited = ?waited.elapsed(), "waited for an earlier founder");
 }
 
-fn follow(setup: &Setup, endpoints: &[MemberUrl]) -> Result<(), String> {
+/// The file first: whoever is woken by the other one starts with what is in it.
+fn write_endpoints(setup: &Setup, followed: &Followed) -> Result<(), String> {
     let (config, file) = (&setup.config, setup.config.environment_file.display());
-    let changed =
-        put(&config.environment_file, &environment::of_consumer(endpoints, config), write::replace_if_changed)?;
-    info!(%file, endpoints = endpoints.len(), ?changed, "the consumer's file is up to date");
+    let variables = environment::of_consumer(&followed.endpoints, config);
+    let changed = put(&config.environment_file, &variables, write::replace_if_changed)?;
+    let (moved, base) = (config.moved_file(), followed.base.iter().map(|url| format!("{url}\n")).collect::<String>());
+    write::replace_if_changed(&moved, &base, 0o644).map_err(|e| format!("write {}: {e}", moved.display()))?;
+    info!(%file, endpoints = followed.endpoints.len(), ?changed, "the consumer's file is up to date");
     Ok(())
 }
 

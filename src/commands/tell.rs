@@ -26,7 +26,7 @@ pub fn status(decision: &Decision, stands: Duration) -> String {
         Action::Refuse
         | Action::Change(_)
         | Action::Start(_)
-        | Action::Follow { .. }
+        | Action::Follow(_)
         | Action::Serve { .. }
         | Action::Rest => format!("{reason} ({code})"),
     }

@@ -28,12 +28,8 @@ pub fn doubts(o: &Observation, p: &Policy, decision: &Decision) -> Vec<String> {
             let named = o.group.ok().and_then(|group| group.cluster_tag.as_ref());
             doubts.extend(named.map(|tag| format!("the group's tag '{CLUSTER_TAG}' names cluster {tag} now")));
         }
-        Action::Wait
-        | Action::Refuse
-        | Action::Change(_)
-        | Action::Follow { .. }
-        | Action::Serve { .. }
-        | Action::Rest => {}
+        Action::Wait | Action::Refuse | Action::Change(_) | Action::Follow(_) | Action::Serve { .. } | Action::Rest => {
+        }
     }
     if let Reason::Joining { caution, .. } = &decision.reason {
         doubts.extend(caution.clone());

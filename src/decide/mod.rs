@@ -24,6 +24,7 @@ mod version;
 mod view;
 mod watch;
 
+pub use consumer::consumer_record;
 pub use death::{FORGOTTEN_GRACE, LEAVING_GRACE, NEVER_STARTED_GRACE, Verdict, judge};
 pub use founders::holds_port;
 pub use health::{doubts, soundness};
@@ -51,7 +52,7 @@ use crate::model::{
 /// Decides what to do next.
 pub fn decide(o: &Observation, p: &Policy) -> Decision {
     match p.role {
-        Role::Consumer => follow(o),
+        Role::Consumer => follow(o, p),
         Role::Member => with_what_is_here(o, member(o, p)),
     }
 }
@@ -90,7 +91,7 @@ fn concerns_others(action: &Action) -> bool {
             | Change::GiveUp { .. }
             | Change::MarkLeft(_) => false,
         },
-        Action::Wait | Action::Refuse | Action::Follow { .. } | Action::Serve { .. } | Action::Rest => false,
+        Action::Wait | Action::Refuse | Action::Follow(_) | Action::Serve { .. } | Action::Rest => false,
     }
 }
 
@@ -108,7 +109,7 @@ fn needs_fresh_reply(action: &Action) -> bool {
             // AWS refuses what is not so any more.
             Change::CompleteHook { .. } | Change::KeepWaiting { .. } => false,
         },
-        Action::Wait | Action::Refuse | Action::Follow { .. } | Action::Serve { .. } | Action::Rest => false,
+        Action::Wait | Action::Refuse | Action::Follow(_) | Action::Serve { .. } | Action::Rest => false,
     }
 }
 

@@ -1,8 +1,10 @@
 //! etcd's client port, over gRPC: a member's state, and the member list as a quorum confirms it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, GetOptions, Identity, TlsOptions};
+use tokio::task::JoinSet;
 
 use crate::errors::{cause, chain};
 use crate::model::{Absence, Blind, BlindKind, ClientView, ClusterId, Member, MemberId, MemberUrl, Scheme, Seen};
@@ -38,8 +40,22 @@ async fn fetch_commit(mut client: Client) -> Option<u64> {
     Some(status.raft_index())
 }
 
+/// Of the first that answers, where a name has several addresses: those of all members, as a rule, and one may be gone.
 async fn fetch_status(tls: Option<&Tls>, url: &MemberUrl) -> Result<(Client, ClientView), Absence> {
-    let mut client = connect(tls, url, READ_TIMEOUT).await?;
+    let options = options(tls, url, READ_TIMEOUT);
+    let addresses = by_addresses(url).await?.into_iter();
+    let mut asked: JoinSet<_> = addresses.map(|address| fetch_status_at(address, options.clone())).collect();
+    let mut answer = Err(without_address(url));
+    while answer.is_err()
+        && let Some(next) = asked.join_next().await
+    {
+        answer = next.expect("it does not panic");
+    }
+    answer
+}
+
+async fn fetch_status_at(url: MemberUrl, options: ConnectOptions) -> Result<(Client, ClientView), Absence> {
+    let mut client = Client::connect([url.to_string()], Some(options)).await.map_err(|e| absence(&e))?;
     let status = client.status().await.map_err(|e| absence(&e))?;
     let header = status.header().ok_or_else(|| Absence::NotUnderstood("a status without a header".into()))?;
     let view = ClientView {
@@ -77,23 +93,33 @@ async fn fetch_quorum_list(mut client: Client) -> Seen<Vec<Member>> {
 }
 
 pub(super) async fn connect(tls: Option<&Tls>, url: &MemberUrl, timeout: Duration) -> Result<Client, Absence> {
-    // No timeout of the crate's own for the call: it would race the caller's, and what it says is no etcd error (F61).
-    let mut options = ConnectOptions::new().with_connect_timeout(timeout);
-    if url.scheme() == Scheme::Https {
-        options = options.with_tls(grpc_tls(tls).domain_name(url.host()));
-    }
-    let url = tokio::time::timeout(timeout, by_address(url)).await.unwrap_or(Err(Absence::NoAnswer(timeout)))?;
-    Client::connect([url.to_string()], Some(options)).await.map_err(|e| absence(&e))
+    let found = tokio::time::timeout(timeout, by_addresses(url)).await.unwrap_or(Err(Absence::NoAnswer(timeout)))?;
+    let first = found.first().ok_or_else(|| without_address(url))?;
+    Client::connect([first.to_string()], Some(options(tls, url, timeout))).await.map_err(|e| absence(&e))
 }
 
-/// The URL with the host's address, for the crate takes no resolver.
-async fn by_address(url: &MemberUrl) -> Result<MemberUrl, Absence> {
+/// No timeout of the crate's own for the call: it would race the caller's, and what it says is no etcd error (F61).
+fn options(tls: Option<&Tls>, url: &MemberUrl, timeout: Duration) -> ConnectOptions {
+    let options = ConnectOptions::new().with_connect_timeout(timeout);
+    match url.scheme() {
+        Scheme::Https => options.with_tls(grpc_tls(tls).domain_name(url.host())),
+        Scheme::Http => options,
+    }
+}
+
+/// The URL with the host's address, once for each, for the crate takes no resolver. IPv6 only where there is nothing else,
+/// as `names` orders them.
+async fn by_addresses(url: &MemberUrl) -> Result<Vec<MemberUrl>, Absence> {
     if url.address().is_some() {
-        return Ok(url.clone());
+        return Ok(vec![url.clone()]);
     }
     let addresses = names::lookup(url.host()).await.map_err(|e| Absence::NoName(e.to_string()))?;
-    let address = addresses.first().ok_or_else(|| Absence::NoName(format!("{} has no address", url.host())))?;
-    Ok(url.at(*address))
+    let first = addresses.first().map(IpAddr::is_ipv4);
+    Ok(addresses.iter().filter(|address| Some(address.is_ipv4()) == first).map(|address| url.at(*address)).collect())
+}
+
+fn without_address(url: &MemberUrl) -> Absence {
+    Absence::NoName(format!("{} has no address", url.host()))
 }
 
 fn grpc_tls(tls: Option<&Tls>) -> TlsOptions {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::write;
-use crate::model::{Identity, LeftMember, Observation, Policy, SnapshotRecord};
+use crate::model::{ConsumerRecord, Identity, LeftMember, Observation, Policy, SnapshotRecord};
 
 /// A saved decision: all that is needed to make it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +109,20 @@ pub fn write_snapshot(state_dir: &Path, record: &SnapshotRecord) -> io::Result<(
 /// What is known of the last snapshot; None where no run on a timer has left anything that can be read.
 pub fn read_snapshot(state_dir: &Path) -> Option<SnapshotRecord> {
     read_json(&snapshot_file(state_dir))
+}
+
+/// Keeps what a consumer remembers.
+///
+/// # Errors
+/// The system's.
+pub fn write_consumer(file: &Path, record: &ConsumerRecord) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(record).map_err(io::Error::other)?;
+    write::replace_if_changed(file, &text, 0o644).map(|_| ())
+}
+
+/// What a consumer remembers of this cluster; None where there is nothing that can be read, or it is of another one.
+pub fn read_consumer(file: &Path, of: &str) -> Option<ConsumerRecord> {
+    read_json(file).filter(|record: &ConsumerRecord| record.of == of)
 }
 
 fn write_json(file: &Path, value: &impl Serialize) -> io::Result<()> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::address::{ClusterId, InstanceId, MemberId, MemberUrl};
+use super::consumer::Followed;
 use super::lifecycle::LeftMember;
 use super::observation::Vote;
 use super::reason::Reason;
@@ -36,7 +37,7 @@ pub enum Action {
     /// Write the file and let etcd start.
     Start(Start),
     /// Write the consumer's file.
-    Follow { endpoints: Vec<MemberUrl> },
+    Follow(Followed),
     /// Tell systemd that this node's member serves the cluster.
     Serve { cluster: ClusterId },
     /// Nothing: what was to be done is done.

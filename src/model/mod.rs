@@ -6,6 +6,7 @@
 
 mod address;
 pub mod agreement;
+mod consumer;
 mod decision;
 mod history;
 mod lifecycle;
@@ -21,6 +22,7 @@ mod statement;
 mod version;
 
 pub use address::*;
+pub use consumer::*;
 pub use decision::*;
 pub use history::*;
 pub use lifecycle::*;

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::address::{Addresses, ClusterId, InstanceId, MemberId, MemberUrl};
+use super::consumer::ConsumerRecord;
 use super::history::History;
 use super::lifecycle::{Hook, LeftMember, Notices};
 use super::rfc3339;
@@ -49,6 +50,9 @@ pub struct Observation {
     /// The mark of the member that this node has taken out of its cluster last; None where it never did.
     #[serde(default)]
     pub left: Option<LeftMember>,
+    /// What this consumer remembers; None on a member, and before it has asked anybody.
+    #[serde(default)]
+    pub consumer: Option<ConsumerRecord>,
     /// What the metadata tells of this instance's future; only a run that goes along with its life asks.
     #[serde(default = "not_asked")]
     pub notices: Seen<Notices>,

@@ -45,6 +45,9 @@ pub struct Policy {
     /// Whether `watch` removes members that are proven dead.
     #[serde(default)]
     pub prune: Prune,
+    /// The endpoints that a consumer begins with, in AWS's place; empty: it asks AWS.
+    #[serde(default)]
+    pub seeds: Vec<MemberUrl>,
 }
 
 /// Unless an option says otherwise.

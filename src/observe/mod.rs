@@ -3,6 +3,7 @@
 //! Owns what is asked and in which order; only reads. What could not be seen is said in the observation.
 //! Next: `decide`.
 
+mod consumer;
 mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +22,9 @@ use crate::config::OwnEtcd;
 use crate::etcd::{data, program};
 use crate::files::{record, saved};
 use crate::model::{
-    Blind, BlindKind, Ec2, Ec2State, EtcdVersion, Group, History, Hook, Identity, Instance, InstanceId, LifecycleState,
-    Member, MemberUrl, Observation, OwnData, PeerAnswer, Policy, Probe, Record, Role, Seen, Statement, agreement,
+    Blind, BlindKind, ConsumerRecord, Ec2, Ec2State, EtcdVersion, Group, History, Hook, Identity, Instance, InstanceId,
+    LifecycleState, Member, MemberUrl, Observation, OwnData, PeerAnswer, Policy, Probe, Record, Role, Seen, Statement,
+    agreement,
 };
 use crate::tls::Certificates;
 
@@ -47,6 +49,8 @@ pub enum Scope {
     Myself,
     /// The group; no ports.
     Group,
+    /// Nothing of AWS, the metadata included: those that a consumer followed last, and its seeds.
+    Last,
     /// All of it, and what is told of this instance's future and waited for in its group.
     LifeCycle,
 }
@@ -65,6 +69,8 @@ pub struct Sources {
     pub state_dir: PathBuf,
     /// The identity as last read, for a node with data whose metadata is unreachable; None on the first boot.
     pub saved_identity: Option<Identity>,
+    /// What this consumer remembers; None on a member, and before it has asked anybody.
+    pub consumer: Option<ConsumerRecord>,
     /// To be checked as the others will.
     pub certificates: Certificates,
     /// Whether this node is asked too.
@@ -125,9 +131,13 @@ impl Observer {
         // Where the group wants this instance concerns nobody else.
         let fresh = match scope {
             Scope::Everything | Scope::LifeCycle => fresh,
-            Scope::Myself | Scope::Group => Freshness::LastReply,
+            Scope::Myself | Scope::Group | Scope::Last => Freshness::LastReply,
         };
-        Inside { me: cloud.identify(fresh).await, own_data, own_commit, log_damage }
+        let me = match scope {
+            Scope::Last => Seen::No(Blind::not_asked()),
+            Scope::Everything | Scope::LifeCycle | Scope::Myself | Scope::Group => cloud.identify(fresh).await,
+        };
+        Inside { me, own_data, own_commit, log_damage }
     }
 
     /// Once: no etcd runs while the main job looks, and the log may be of some hundred MB.
@@ -177,7 +187,7 @@ impl Observer {
                 self.look_at_cloud(cloud, fresh, &me, history.as_ref(), &own_data).await
             }
             Scope::Group => (cloud.fetch_group().await.map_or_else(Seen::No, Seen::Yes), Seen::No(Blind::not_asked())),
-            Scope::Myself => (Seen::No(Blind::not_asked()), Seen::No(Blind::not_asked())),
+            Scope::Myself | Scope::Last => (Seen::No(Blind::not_asked()), Seen::No(Blind::not_asked())),
         };
         if let (Seen::No(_), OwnData::Log { .. }, Some(saved)) = (&me, &own_data, &self.sources.saved_identity) {
             me = Seen::Yes(saved.clone());
@@ -189,14 +199,16 @@ impl Observer {
         }
         let (notices, hooks) = match scope {
             Scope::LifeCycle => (cloud.fetch_notices().await, look_at_hooks(cloud, &me, &group).await),
-            Scope::Everything | Scope::Myself | Scope::Group => {
+            Scope::Everything | Scope::Myself | Scope::Group | Scope::Last => {
                 (Seen::No(Blind::not_asked()), Seen::No(Blind::not_asked()))
             }
         };
-        let probes = match scope {
-            Scope::Everything | Scope::LifeCycle => self.probe(&me, &group, &ec2, statement).await,
-            Scope::Myself => self.probe_own_ports(&me).await,
-            Scope::Group => Vec::new(),
+        let probes = match (scope, self.sources.policy.role) {
+            (Scope::Everything | Scope::LifeCycle, Role::Member) => self.probe(&me, &group, &ec2, statement).await,
+            (Scope::Everything | Scope::LifeCycle, Role::Consumer) => self.probe_clients(&group, &ec2).await,
+            (Scope::Myself, _) => self.probe_own_ports(&me).await,
+            (Scope::Group, _) => Vec::new(),
+            (Scope::Last, _) => self.probe_last().await,
         };
         let heard = probes.iter().filter(|probe| matches!(probe.peer, PeerAnswer::Etcd(_)));
         self.heard = heard.map(|probe| probe.asked.clone()).collect();
@@ -205,7 +217,7 @@ impl Observer {
             Role::Member => self.sources.certificates.trouble(&self.sources.policy, me.ok(), taken_at),
             Role::Consumer => None,
         };
-        let asked_aws = fresh == Freshness::Fresh;
+        let asked_aws = fresh == Freshness::Fresh && scope != Scope::Last;
         Observation {
             taken_at,
             me,
@@ -217,6 +229,7 @@ impl Observer {
             port_trouble,
             certificate_trouble,
             left: saved::read_left(&self.sources.state_dir),
+            consumer: self.sources.consumer.clone(),
             notices,
             group,
             hooks,
@@ -273,23 +286,21 @@ impl Observer {
         let targets = targets(policy, group, ec2).into_iter().filter(|target| !mine(&target.url)).collect();
         let confirmed = Confirmed::default();
         let mut probes = self.probe_all(targets, statement, &confirmed).await;
-        if policy.role == Role::Member {
-            let asked: BTreeSet<MemberUrl> = probes.iter().map(|probe| probe.asked.clone()).collect();
-            // The address of a terminated instance answers nobody, and waiting for that costs a second a pass. One that
-            // does answer is asked again: it speaks against EC2's word (F88).
-            let instance = |m: &Member| ec2.ok()?.found.get(&InstanceId::from_member_name(&m.name)?);
-            let worth_it =
-                |m: &Member, url: &MemberUrl| !instance(m).is_some_and(is_terminated) || self.heard.contains(url);
-            let listed = probes.iter().flat_map(listed_by);
-            let listed = listed.flat_map(|m| m.peer_urls.iter().map(move |url| (url, m)));
-            let further: BTreeMap<&MemberUrl, &Member> =
-                listed.filter(|(url, m)| worth_it(m, url) && !asked.contains(*url) && !mine(url)).collect();
-            let further = further.into_iter().map(|(url, m)| {
-                let third = instance(m).filter(|i| !is_terminated(i)).map(ports::patience);
-                Target { instance: None, url: url.clone(), third }
-            });
-            probes.extend(self.probe_all(further.collect(), statement, &confirmed).await);
-        }
+        let asked: BTreeSet<MemberUrl> = probes.iter().map(|probe| probe.asked.clone()).collect();
+        // The address of a terminated instance answers nobody, and waiting for that costs a second a pass. One that
+        // does answer is asked again: it speaks against EC2's word (F88).
+        let instance = |m: &Member| ec2.ok()?.found.get(&InstanceId::from_member_name(&m.name)?);
+        let worth_it =
+            |m: &Member, url: &MemberUrl| !instance(m).is_some_and(is_terminated) || self.heard.contains(url);
+        let listed = probes.iter().flat_map(listed_by);
+        let listed = listed.flat_map(|m| m.peer_urls.iter().map(move |url| (url, m)));
+        let further: BTreeMap<&MemberUrl, &Member> =
+            listed.filter(|(url, m)| worth_it(m, url) && !asked.contains(*url) && !mine(url)).collect();
+        let further = further.into_iter().map(|(url, m)| {
+            let third = instance(m).filter(|i| !is_terminated(i)).map(ports::patience);
+            Target { instance: None, url: url.clone(), third }
+        });
+        probes.extend(self.probe_all(further.collect(), statement, &confirmed).await);
         probes.sort_by(|a, b| a.asked.cmp(&b.asked));
         probes
     }

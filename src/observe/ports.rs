@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::etcd::{client, peer};
 use crate::model::{
     Absence, ClientView, Ec2State, Instance, InstanceId, MemberId, MemberUrl, PeerAnswer, PeerView, Policy,
-    Predecessors, Probe, Role, Seen, Statement,
+    Predecessors, Probe, Seen, Statement,
 };
 use crate::tls::Tls;
 
@@ -86,6 +86,12 @@ impl Ports {
         tokio::time::timeout(all, asked.join_next()).await.ok()??.ok()
     }
 
+    /// Asks a client port alone, as a consumer does.
+    pub(super) async fn probe_client(&self, instance: Option<InstanceId>, url: MemberUrl) -> Probe {
+        let client = Some(self.ask_client(&url).await);
+        Probe { instance, asked: url, peer: PeerAnswer::Absent(Absence::NotAsked), client }
+    }
+
     /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of an etcd
     /// accepts and says nothing before it has published itself (E17; embed/serve.go:136, v3.7.1).
     pub(super) async fn probe(
@@ -102,10 +108,6 @@ impl Ports {
             }
             view
         };
-        if self.policy.role == Role::Consumer {
-            let client = Some(client.await);
-            return Probe { instance, asked: client_url, peer: PeerAnswer::Absent(Absence::NotAsked), client };
-        }
         let mut client = std::pin::pin!(client);
         let mut early: Option<Result<ClientView, Absence>> = None;
         let peer = {

@@ -117,7 +117,7 @@ pub fn name(action: &Action) -> &'static str {
             Change::KeepWaiting { .. } => "keep-waiting",
         },
         Action::Start(_) => "start",
-        Action::Follow { .. } => "follow",
+        Action::Follow(_) => "follow",
         Action::Serve { .. } => "serve",
         Action::Rest => "rest",
     }
@@ -307,12 +307,9 @@ fn role(m: &Member) -> &'static str {
 pub fn calls(action: &Action) -> Vec<String> {
     let change = match action {
         Action::Change(change) => change,
-        Action::Wait
-        | Action::Refuse
-        | Action::Start(_)
-        | Action::Follow { .. }
-        | Action::Serve { .. }
-        | Action::Rest => return Vec::new(),
+        Action::Wait | Action::Refuse | Action::Start(_) | Action::Follow(_) | Action::Serve { .. } | Action::Rest => {
+            return Vec::new();
+        }
     };
     match change {
         Change::Remove { member, via } => vec![format!("MemberRemove {member} at {via}")],

@@ -18,7 +18,7 @@ use self::shown::Shown;
 pub use self::verify::Usage;
 use self::verify::{client_verifier, direct_server_verifier, trust, verify};
 use crate::errors::{Failed, chain};
-use crate::model::{Identity, Policy, Scheme};
+use crate::model::{Identity, Policy, Role, Scheme};
 
 /// The files of one port, under etcd's option names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,10 +79,15 @@ impl Certificates {
     pub fn load(policy: &Policy, peer: &Files, client: &Files) -> Result<Self, Failed> {
         let load = |scheme, files: &Files| match scheme {
             // On the way to TLS the others may be asked over it already.
-            Scheme::Http => Ok(load(files).ok().filter(|_| files.ca.is_some()).map(Arc::new)),
+            Scheme::Http => Ok(files.ca.as_ref().and_then(|_| load(files).ok()).map(Arc::new)),
             Scheme::Https => load(files).map(|tls| Some(Arc::new(tls))),
         };
-        let (peer, client) = (load(policy.peer_scheme, peer)?, load(policy.client_scheme, client)?);
+        let peer = match policy.role {
+            Role::Member => load(policy.peer_scheme, peer)?,
+            // It asks no peer port.
+            Role::Consumer => None,
+        };
+        let client = load(policy.client_scheme, client)?;
         Ok(Self { peer, client, unusable: None })
     }
 

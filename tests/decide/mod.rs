@@ -59,6 +59,7 @@ pub fn policy() -> Policy {
         terminate_hook: terminate_hook(),
         leave: Leave::Auto,
         prune: Prune::Auto,
+        seeds: Vec::new(),
     }
 }
 

@@ -16,7 +16,7 @@ use super::{ARN, id, peer};
 pub fn never(scene: &Scene, decision: &Decision) -> Result<(), String> {
     let o = &scene.o;
     let broken = |rule: &str, holds: bool| if holds { Ok(()) } else { Err(rule.to_owned()) };
-    let quiet = matches!(decision.action, Action::Wait | Action::Refuse | Action::Follow { .. });
+    let quiet = matches!(decision.action, Action::Wait | Action::Refuse | Action::Follow(_));
     broken("S5: a consumer changes nothing", scene.p.role == Role::Member || quiet)?;
     let mine = o.etcd.as_ref().and_then(|seen| Some(seen.ok()?.minor));
     let lowest = views(o).filter_map(|(_, v)| Some(v.server_version.parse::<EtcdVersion>().ok()?.minor)).min();
@@ -35,7 +35,7 @@ pub fn never(scene: &Scene, decision: &Decision) -> Result<(), String> {
         )
         | Action::Serve { .. }
         | Action::Rest => unreachable!("`run` decides none of those"),
-        Action::Follow { .. } => broken("a member follows nobody", scene.p.role == Role::Consumer)?,
+        Action::Follow(_) => broken("a member follows nobody", scene.p.role == Role::Consumer)?,
         Action::Change(Change::BeginRecord)
         | Action::Change(Change::Agree(_))
         | Action::Change(Change::GiveUp { .. }) => {

@@ -317,7 +317,7 @@ pub fn kind(action: &Action) -> &'static str {
         Action::Change(Change::TagGroup { .. }) => "tag-group",
         Action::Start(Start { state: New, .. }) => "start-new",
         Action::Start(Start { state: Existing, .. }) => "start-existing",
-        Action::Follow { .. } => "follow",
+        Action::Follow(_) => "follow",
         Action::Change(
             Change::Promote { .. }
             | Change::MoveLeader { .. }

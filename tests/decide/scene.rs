@@ -73,6 +73,7 @@ impl Scene {
             port_trouble: None,
             certificate_trouble: None,
             left: None,
+            consumer: None,
             notices: Seen::No(Blind::not_asked()),
             group: Seen::Yes(group),
             hooks: Seen::No(Blind::not_asked()),
@@ -402,8 +403,9 @@ impl Scene {
 
     #[track_caller]
     pub fn follows(&self, nodes: impl IntoIterator<Item = u64>) {
-        let endpoints = nodes.into_iter().map(client).collect();
-        assert_eq!(self.because(Reason::Endpoints { cluster: OURS }), Action::Follow { endpoints });
+        let action = self.because(Reason::Endpoints { cluster: OURS });
+        let Action::Follow(followed) = action else { panic!("{action:?}") };
+        assert_eq!(followed.endpoints, nodes.into_iter().map(client).collect::<Vec<_>>());
     }
 }
 
@@ -455,7 +457,7 @@ pub fn carry_out(o: &mut Observation, action: &Action) {
         )
         | Action::Serve { .. }
         | Action::Rest => unreachable!("`run` decides none of those"),
-        Action::Wait | Action::Refuse | Action::Start(_) | Action::Follow { .. } => {}
+        Action::Wait | Action::Refuse | Action::Start(_) | Action::Follow(_) => {}
     }
 }
 

@@ -158,6 +158,7 @@ pub fn observation(sight: &Sight) -> Observation {
         port_trouble: None,
         certificate_trouble: None,
         left: None,
+        consumer: None,
         notices: Seen::No(Blind::not_asked()),
         group,
         hooks: Seen::No(Blind::not_asked()),
@@ -383,7 +384,7 @@ fn act(o: &Observation, decision: &Decision) -> Act {
                 .then(|| agreement::cluster_of(&start.token, start.initial_cluster.iter().map(|(_, url)| url)).0),
             list: start.initial_cluster.iter().map(|(name, url)| (node(name), address_of(url))).collect(),
         },
-        Action::Follow { .. } => unreachable!("consumers are not part of the model"),
+        Action::Follow(_) => unreachable!("consumers are not part of the model"),
         Action::Change(
             Change::Promote { .. }
             | Change::MoveLeader { .. }

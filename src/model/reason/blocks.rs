@@ -1,7 +1,8 @@
 //! What is told of each reason, in one block each.
 
 use super::told::{SETTLING, goes_on, stops, unseen, waits};
-use super::{Lack, Reason, Told, UNTAGGED, join};
+use super::{Lack, Reason, Told, UNTAGGED, join, seconds};
+use crate::exit::Exit;
 use crate::model::{CLUSTER_TAG, FOUNDING_TAG};
 
 impl Reason {
@@ -85,6 +86,7 @@ impl Reason {
             )),
             // Following
             Self::Endpoints { cluster } => goes_on(format!("cluster {cluster} serves")),
+            Self::AsksAws { why } => goes_on(format!("AWS is asked: {why}")),
             Self::Leaves { .. }
             | Self::HandsOver { .. }
             | Self::LeaverGone { .. }
@@ -340,6 +342,15 @@ impl Reason {
                 "Nothing, if the cluster is being taken down. Otherwise look at the members: EC2's reply was \
                  wrong, or the cluster is lost.",
             ),
+            Self::AwsRests { left } => Told {
+                exit: Exit::Unavailable,
+                ..waits(
+                    format!("no endpoint that is known answers, and AWS, which throttled, is left alone for another {}", seconds(*left)),
+                    "a consumer was throttled by AWS, and asks it less and less often: a fleet of them must not keep the \
+                     members from being served",
+                    "Wait. Where a whole fleet starts at once, give it `--endpoints`.",
+                )
+            },
             // Refusing
             Self::CertificateUnfit { why } => stops(
                 why,

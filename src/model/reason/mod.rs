@@ -91,6 +91,7 @@ reasons! {
     "founding-lost" FoundingLost { cluster: ClusterId, lost: Vec<String> },
     // Following
     "endpoints" Endpoints { cluster: ClusterId },
+    "asks-aws" AsksAws { why: String },
     // Leaving with the instance, and going along with its life
     "leaves" Leaves { why: String },
     "hands-over" HandsOver { why: String },
@@ -143,6 +144,7 @@ reasons! {
     "owner-unknown" OwnerUnknown { member: MemberRef, why: String },
     "no-member-answers" NoMemberAnswers { asked: usize },
     "too-few-endpoints" TooFewEndpoints { living: usize, voters: usize },
+    "aws-rests" AwsRests { left: Duration },
     // Recovering by hand
     "cluster-lives" ClusterLives { at: Vec<String> },
     "survivor-runs" SurvivorRuns { at: Vec<String> },

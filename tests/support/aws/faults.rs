@@ -1,7 +1,7 @@
 //! Ways to misbehave, and what those that strike a call do to it together.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::wire::{Refusal, Service, xml};
 use super::{Action, kms};
@@ -52,9 +52,36 @@ pub enum Often {
     Times(u32),
     /// With this probability, call by call.
     Chance(f64),
+    /// Whenever a bucket is empty: each call takes a token out, and some come in each second.
+    Beyond(Bucket),
+}
+
+/// A token bucket, as AWS limits its APIs with ("Throttle requests using a token bucket", EC2 developer guide).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bucket {
+    holds: f64,
+    refill: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        self.tokens = (self.tokens + (now - self.at).as_secs_f64() * self.refill).min(self.holds);
+        self.at = now;
+        let there = self.tokens >= 1.0;
+        self.tokens -= f64::from(u8::from(there));
+        there
+    }
 }
 
 impl Often {
+    /// Beyond what a bucket gives that holds so many tokens, is full now, and gets so many a second.
+    pub fn beyond(holds: f64, refill: f64) -> Self {
+        Self::Beyond(Bucket { holds, refill, tokens: holds, at: Instant::now() })
+    }
+
     /// Whether the fault strikes now; counts down.
     pub fn strikes(&mut self) -> bool {
         match self {
@@ -65,6 +92,7 @@ impl Often {
                 true
             }
             Self::Chance(chance) => fastrand::f64() < *chance,
+            Self::Beyond(bucket) => !bucket.take(),
         }
     }
 }
