@@ -32,7 +32,7 @@ pub struct Config {
     pub snapshots: Snapshots,
     /// How snapshots are restored.
     pub restore: Restore,
-    /// Where `watch` writes metrics; None nowhere.
+    /// Where `watch` writes metrics, and beside which other commands do; None nowhere.
     pub metrics_file: Option<PathBuf>,
     /// How long the run may take; None for ever.
     pub deadline: Option<Duration>,

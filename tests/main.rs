@@ -32,6 +32,8 @@ mod files;
 mod life;
 // Consumers and what they ask of AWS, on real etcd.
 mod consumers;
+// Metrics and alerts.
+mod metrics;
 // Snapshots, of real etcd.
 mod snapshots;
 // Ways back from a loss, on real etcd.

@@ -201,7 +201,8 @@ pub struct Options {
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PRUNE", value_enum, default_value = "auto")]
     pub prune: Prune,
 
-    /// Where `watch` writes metrics, as Prometheus's textfile collector reads them [default: nowhere]
+    /// Where `watch` writes metrics, as Prometheus's textfile collector reads them; `run`, `ready` and a consumer write theirs
+    /// beside it, as NAME.run.prom and the like [default: nowhere]
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_METRICS_FILE", value_name = "PATH")]
     pub metrics_file: Option<PathBuf>,
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::pace::{Pace, Rhythm, Urgency, jitter};
-use super::tell::{fail, fail_for, notify, status};
+use super::tell::{fail, fail_for, notify, put_metrics, status};
 use crate::apply::{Applied, apply};
 use crate::clock::now;
 use crate::cloud::{Cloud, Freshness};
@@ -25,7 +25,7 @@ use crate::model::{
     UNTAGGED,
 };
 use crate::observe::{Given, Inside, Observer, OwnPorts, Ports, Scope};
-use crate::report::name;
+use crate::report::{Ended, name, run_metrics};
 use crate::setup::Setup;
 
 /// Nodes that saw the same at the same moment must not all ask at once (F44).
@@ -147,6 +147,15 @@ impl<'a> Drive<'a> {
     pub fn turn_to(&mut self, course: Course) {
         self.pace = Pace::new(course.rhythm, Instant::now());
         (self.course, self.last, self.looks) = (course, None, 0);
+    }
+
+    /// Leaves the metrics of a run that has ended so, in the command's own file beside `--metrics-file`.
+    pub fn ends(&self, command: &str, exit: Exit) -> Exit {
+        if let Some(file) = &self.setup.config.metrics_file {
+            let ended = Ended { command, at: now(), took: self.elapsed(), exit, decision: self.last.as_ref() };
+            put_metrics(&file.with_extension(format!("{command}.prom")), &run_metrics(&ended));
+        }
+        exit
     }
 
     /// Whether the deadline has passed.

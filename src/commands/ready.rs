@@ -35,6 +35,11 @@ pub async fn ready(setup: &Setup) -> Exit {
         return Exit::NeedsOperator;
     }
     let mut drive = Drive::new(setup, UNTIL_IT_SERVES);
+    let exit = go_along(&mut drive).await;
+    drive.ends("ready", exit)
+}
+
+async fn go_along(drive: &mut Drive<'_>) -> Exit {
     let cluster = match drive.until_done().await {
         Ok((_, decision)) => match decision.action {
             Action::Serve { cluster } => cluster,
@@ -52,7 +57,7 @@ pub async fn ready(setup: &Setup) -> Exit {
     drive.turn_to(UNTIL_IT_IS_TAGGED);
     let tagged = drive.until_done().await;
     // Most instances wait for nothing any more.
-    if tagged.as_ref().is_ok_and(|(seen, _)| released(seen, &setup.config.policy).action == Action::Rest) {
+    if tagged.as_ref().is_ok_and(|(seen, _)| released(seen, &drive.setup.config.policy).action == Action::Rest) {
         return Exit::Done;
     }
     if drive.is_over() {

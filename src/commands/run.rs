@@ -48,21 +48,28 @@ pub async fn run(setup: &Setup) -> Exit {
     if let Err(e) = write::check_writable(&config.environment_file) {
         return fail(&format!("write the environment file {}: {e}", config.environment_file.display()));
     }
-    let done = match config.policy.role {
-        Role::Member => join(setup).await,
-        Role::Consumer => follow(setup).await,
-    };
-    done.map_or_else(|exit| exit, |()| Exit::Done)
+    let of = |done: Result<(), Exit>| done.map_or_else(|exit| exit, |()| Exit::Done);
+    match config.policy.role {
+        Role::Member => {
+            let mut drive = Drive::new(setup, COURSE).saving().speaking();
+            let done = join(&mut drive).await;
+            drive.ends("run", of(done))
+        }
+        Role::Consumer => {
+            let mut drive = Drive::new(setup, LAST).saving();
+            let done = follow(&mut drive).await;
+            drive.ends("consumer", of(done))
+        }
+    }
 }
 
-async fn join(setup: &Setup) -> Result<(), Exit> {
-    if setup.peer_tls().is_some_and(|tls| tls.server.is_none()) {
+async fn join(drive: &mut Drive<'_>) -> Result<(), Exit> {
+    if drive.setup.peer_tls().is_some_and(|tls| tls.server.is_none()) {
         warn!("without --peer-cert-file no other founder can ask this node, proceeding anyway");
     }
-    let mut drive = Drive::new(setup, COURSE).saving().speaking();
     let (observation, decision) = drive.until_done().await?;
     match &decision.action {
-        Action::Start(start) => let_start(&drive, &observation, start).await.map_err(|why| fail(&why)),
+        Action::Start(start) => let_start(drive, &observation, start).await.map_err(|why| fail(&why)),
         Action::Wait | Action::Refuse | Action::Change(_) | Action::Follow(_) | Action::Serve { .. } | Action::Rest => {
             Ok(())
         }
@@ -70,15 +77,14 @@ async fn join(setup: &Setup) -> Result<(), Exit> {
 }
 
 /// First those that were followed last are asked, then AWS where they do not tell enough.
-async fn follow(setup: &Setup) -> Result<(), Exit> {
-    let mut drive = Drive::new(setup, LAST).saving();
+async fn follow(drive: &mut Drive<'_>) -> Result<(), Exit> {
     let (_, mut decision) = drive.until_done().await?;
     if decision.action == Action::Rest {
         drive.turn_to(FOLLOW);
         (_, decision) = drive.until_done().await?;
     }
     match &decision.action {
-        Action::Follow(followed) => write_endpoints(setup, followed).map_err(|why| fail(&why)),
+        Action::Follow(followed) => write_endpoints(drive.setup, followed).map_err(|why| fail(&why)),
         Action::Wait | Action::Refuse | Action::Change(_) | Action::Start(_) | Action::Serve { .. } | Action::Rest => {
             Ok(())
         }

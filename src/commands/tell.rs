@@ -1,11 +1,13 @@
 //! What is told while a command runs, to systemd, and why it ends, to a person.
 
+use std::path::Path;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
 use crate::exit::Exit;
+use crate::files::write;
 use crate::model::{Action, Decision, Reason};
 
 /// Tells systemd. Outside of a unit that listens nobody does.
@@ -29,6 +31,13 @@ pub fn status(decision: &Decision, stands: Duration) -> String {
         | Action::Follow(_)
         | Action::Serve { .. }
         | Action::Rest => format!("{reason} ({code})"),
+    }
+}
+
+/// Leaves metrics for the textfile collector, as a whole.
+pub fn put_metrics(file: &Path, text: &str) {
+    if let Err(e) = write::replace(file, text, 0o644) {
+        warn!("write the metrics {}: {e}, ignoring", file.display());
     }
 }
 

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::drive::{Course, Drive, WithoutTag};
 use super::pace::Rhythm;
-use super::tell::{fail, notify};
+use super::tell::{fail, notify, put_metrics};
 use crate::config::Config;
 use crate::decide::watch as decide;
 use crate::exit::Exit;
-use crate::files::{saved, write};
+use crate::files::saved;
+use crate::issue::end;
 use crate::model::{Decision, Observation};
 use crate::observe::{OwnPorts, Scope};
 use crate::report::metrics;
@@ -118,8 +119,6 @@ fn tell(setup: &Setup, observation: &Observation, decision: &Decision) {
     notify(&[NotifyState::Watchdog]);
     let Some(file) = &setup.config.metrics_file else { return };
     let snapshots = saved::read_snapshot(&setup.config.state_dir);
-    let text = metrics(observation, &setup.config.policy, decision, snapshots.as_ref());
-    if let Err(e) = write::replace(file, &text, 0o644) {
-        warn!("write the metrics {}: {e}, ignoring", file.display());
-    }
+    let certificate = setup.config.issuing.as_ref().and_then(|issuing| end(&setup.config, issuing));
+    put_metrics(file, &metrics(observation, &setup.config.policy, decision, snapshots.as_ref(), certificate));
 }

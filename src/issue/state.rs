@@ -24,20 +24,32 @@ pub struct State {
     pub restart_needed: bool,
 }
 
+/// The end of the own certificate's validity; None where it is not valid now, or not there.
+pub fn end(config: &Config, issuing: &Issuing) -> Option<SystemTime> {
+    let valid = validity(config, issuing);
+    valid(now()).map(|_| last(now(), |at| valid(at).is_some()))
+}
+
 /// Looks at the files; asks nobody.
 pub fn state(config: &Config, issuing: &Issuing) -> State {
+    State {
+        until: end(config, issuing).map(|end| humantime::format_rfc3339_seconds(end).to_string()),
+        signed_by: validity(config, issuing)(now()),
+        restart_needed: [issuing.members_pem(), issuing.clients_pem()]
+            .iter()
+            .any(|file| is_newer(file, &config.environment_file)),
+    }
+}
+
+/// At a time: which authority makes the own certificate valid.
+fn validity(config: &Config, issuing: &Issuing) -> impl Fn(SystemTime) -> Option<String> + use<> {
     let node = fs::read_to_string(issuing.node()).unwrap_or_default();
     let authorities = trust::read_record(config).map(|known| [known.members, known.clients].concat());
     let anchors = authorities.unwrap_or_default();
     let anchors: Vec<_> = anchors.into_iter().filter_map(|a| Some((a.anchor().ok()?, a.name))).collect();
-    let valid = |at| anchors.iter().find(|(anchor, _)| due::is_valid_at(&node, anchor, at));
-    State {
-        until: valid(now())
-            .map(|_| humantime::format_rfc3339_seconds(last(now(), |at| valid(at).is_some())).to_string()),
-        signed_by: valid(now()).map(|(_, name)| name.clone()),
-        restart_needed: [issuing.members_pem(), issuing.clients_pem()]
-            .iter()
-            .any(|file| is_newer(file, &config.environment_file)),
+    move |at| {
+        let signed = anchors.iter().find(|(anchor, _)| due::is_valid_at(&node, anchor, at));
+        signed.map(|(_, name)| name.clone())
     }
 }
 

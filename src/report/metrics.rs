@@ -1,59 +1,105 @@
-//! What `watch` leaves for Prometheus's textfile collector (node_exporter, "Textfile Collector", read 2026-11-26).
+//! What commands leave for Prometheus's textfile collector (node_exporter, "Textfile Collector", read 2026-11-26).
+//!
+//! What was not seen has no line: a number that stands for "unknown" would be one to a rule. Names and help are the same in
+//! every file, as the collector wants it; who wrote it is a label.
 
-use std::time::SystemTime;
+use std::fmt::Display;
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
 
 use crate::decide::health::Unsound;
 use crate::decide::{members_of_own_cluster, soundness};
-use crate::model::{Decision, Observation, Policy, SnapshotRecord};
+use crate::exit::Exit;
+use crate::model::{Action, Decision, Observation, Policy, Reason, SnapshotRecord};
 
-/// One pass as metrics. What was not seen has no line: a number that stands for "unknown" would be one to a rule.
-pub fn metrics(o: &Observation, p: &Policy, decision: &Decision, snapshots: Option<&SnapshotRecord>) -> String {
-    let second = since_epoch(o.taken_at);
+/// One pass of `watch`. `certificate` is the end of the own one; None where none is issued here, or none is valid.
+pub fn metrics(
+    o: &Observation,
+    p: &Policy,
+    decision: &Decision,
+    snapshots: Option<&SnapshotRecord>,
+    certificate: Option<SystemTime>,
+) -> String {
+    let mut text = Gauges::default();
+    text.add("last_pass_timestamp_seconds", "When the last pass ended.", Some(since_epoch(o.taken_at)));
     let sound = match soundness(o, p) {
         Ok(_) => Some(1),
         Err(Unsound::Ill(_)) => Some(0),
         Err(Unsound::Unknown(_)) => None,
     };
-    let mut gauges = vec![
-        ("last_pass_timestamp_seconds", "When the last pass ended.", Some(second)),
-        ("sound", "Whether the cluster is sound, as status says it.", sound),
-        ("desired_members", "How many instances the group wants.", o.group.ok().map(|group| group.desired as u64)),
-    ];
-    let counts = members_of_own_cluster(o).map(|list| {
-        let count = |learner| list.iter().filter(|m| m.published() && m.learner == learner).count() as u64;
-        (count(false), count(true), list.iter().filter(|m| !m.published()).count() as u64)
-    });
-    let (voters, learners, unstarted) = counts.map_or((None, None, None), |(v, l, u)| (Some(v), Some(l), Some(u)));
-    gauges.extend([
-        ("voters", "Published voters of the cluster.", voters),
-        ("learners", "Published learners of the cluster.", learners),
-        ("unstarted_members", "Members that were added and have not started.", unstarted),
-    ]);
+    text.add("sound", "Whether the cluster is sound, as status says it.", sound);
+    let group = o.group.ok();
+    text.add("desired_members", "How many instances the group wants.", group.map(|group| group.desired));
+    let tagged = group.map(|group| u8::from(group.cluster_tag.is_some()));
+    text.add("cluster_tagged", "Whether the group has the tag that names its cluster.", tagged);
+    let list = members_of_own_cluster(o);
+    let count = |learner| list.map(|list| list.iter().filter(|m| m.published() && m.learner == learner).count());
+    text.add("voters", "Published voters of the cluster.", count(false));
+    text.add("learners", "Published learners of the cluster.", count(true));
+    let unstarted = list.map(|list| list.iter().filter(|m| !m.published()).count());
+    text.add("unstarted_members", "Members that were added and have not started.", unstarted);
+    text.add("certificate_expiry_timestamp_seconds", CERTIFICATE, certificate.map(since_epoch));
     let newest = snapshots.and_then(|record| record.newest.as_ref());
-    gauges.extend([
-        (
-            "snapshot_timestamp_seconds",
-            "When the slot of the newest snapshot began.",
-            newest.map(|s| since_epoch(s.name.at)),
-        ),
-        ("snapshot_bytes", "The size of the newest snapshot.", newest.map(|s| s.bytes)),
-        ("snapshot_run_timestamp_seconds", "When snapshot ran last.", snapshots.map(|record| since_epoch(record.at))),
-        (
-            "snapshot_run_failed",
-            "Whether something was in the way of that run.",
-            snapshots.map(|record| u64::from(record.trouble.is_some())),
-        ),
-    ]);
-    let gauges = gauges.into_iter().filter_map(|(name, help, value)| {
+    let begun = newest.map(|newest| since_epoch(newest.name.at));
+    text.add("snapshot_timestamp_seconds", "When the slot of the newest snapshot began.", begun);
+    text.add("snapshot_bytes", "The size of the newest snapshot.", newest.map(|newest| newest.bytes));
+    let ran = snapshots.map(|record| since_epoch(record.at));
+    text.add("snapshot_run_timestamp_seconds", "When snapshot ran last.", ran);
+    let failed = snapshots.map(|record| u8::from(record.trouble.is_some()));
+    text.add("snapshot_run_failed", "Whether something was in the way of that run.", failed);
+    text.labelled("reason", "Why the last pass decided as it did.", &[("reason", decision.reason.code())], 1);
+    text.0
+}
+
+const CERTIFICATE: &str = "When the certificate ends that this node has issued.";
+
+/// How a run has ended.
+pub struct Ended<'a> {
+    /// `run`, `ready`, or `consumer`, which is `run --proxy-mode`.
+    pub command: &'a str,
+    /// When.
+    pub at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// How.
+    pub exit: Exit,
+    /// What was decided last; None where it did not come to that.
+    pub decision: Option<&'a Decision>,
+}
+
+/// One run of a command that ends.
+pub fn run_metrics(ended: &Ended<'_>) -> String {
+    let command = [("command", ended.command)];
+    let mut text = Gauges::default();
+    text.labelled("run_timestamp_seconds", "When the last run ended.", &command, since_epoch(ended.at));
+    text.labelled("run_duration_seconds", "How long it took.", &command, format!("{:.3}", ended.took.as_secs_f64()));
+    text.labelled("run_exit_code", "How it ended: see the exit codes.", &command, ended.exit as u8);
+    if let Some(Decision { reason, action }) = ended.decision {
+        let labels = [("command", ended.command), ("reason", Reason::code(reason))];
+        text.labelled("run_reason", "Why the last run ended as it did.", &labels, 1);
+        if let Action::Follow(followed) = action {
+            text.add("consumer_endpoints", "Endpoints of the cluster.", Some(followed.endpoints.len()));
+        }
+    }
+    text.0
+}
+
+#[derive(Default)]
+struct Gauges(String);
+
+impl Gauges {
+    fn add(&mut self, name: &str, help: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.labelled(name, help, &[], value);
+        }
+    }
+
+    fn labelled(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let name = format!("etcd_bootstrap_{name}");
-        Some(format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}\n", value?))
-    });
-    let reason = decision.reason.code();
-    let state = format!(
-        "# HELP etcd_bootstrap_reason Why the last pass decided as it did.\n# TYPE etcd_bootstrap_reason gauge\n\
-         etcd_bootstrap_reason{{reason=\"{reason}\"}} 1\n"
-    );
-    gauges.chain([state]).collect()
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}\n");
+    }
 }
 
 fn since_epoch(time: SystemTime) -> u64 {

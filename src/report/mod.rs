@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-pub use self::metrics::metrics;
+pub use self::metrics::{Ended, metrics, run_metrics};
 pub use self::plan::Plan;
 pub use self::snapshots::Snapshots;
 use crate::decide::{Verdict, judge, listed_members};
