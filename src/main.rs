@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             return exit(if e.use_stderr() { Exit::Usage } else { Exit::Done });
         }
     };
-    log::init(cli.options.log_format, cli.options.v);
+    log::init(cli.options.output.log_format, cli.options.output.v);
     for warning in cli.options.warnings() {
         tracing::warn!("{warning}");
     }
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 }
 
 async fn carry_out(Cli { command, options }: Cli) -> Exit {
-    let (dry_run, config) = (options.dry_run, options.config());
+    let (dry_run, config) = (options.output.dry_run, options.config());
     match command.unwrap_or(Command::Run) {
         Command::Explain { file } => commands::explain(&file, config.output),
         Command::Certificate { authority: true, .. } => commands::authority(&config).await,

@@ -2,21 +2,26 @@
 //!
 //! Owns every option, its variable and its default; nobody else reads the environment. Pure but for that.
 
+mod certificates;
+mod cluster;
 mod compat;
+mod help;
+mod node;
 mod options;
+mod output;
 mod snapshots;
 mod values;
 
-pub use options::*;
-pub use snapshots::SnapshotOptions;
+pub use help::USES;
+pub use options::Options;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::cluster::GroupOptions;
 use self::compat::from_go_form;
 use self::snapshots::from;
 use crate::config::From;
@@ -26,7 +31,7 @@ use crate::model::GivenUp;
 /// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
 #[derive(Debug, Parser)]
 // As with Go's flags, the last of several wins: a drop-in may append to a command line.
-#[command(name = "etcd-bootstrap", version, max_term_width = 110, after_help = EXIT_CODES, args_override_self = true)]
+#[command(name = "etcd-bootstrap", version, max_term_width = 110, args_override_self = true)]
 #[allow(missing_docs, reason = "clap prints what stands here")]
 pub struct Cli {
     #[command(subcommand)]
@@ -34,11 +39,6 @@ pub struct Cli {
     #[command(flatten)]
     pub options: Options,
 }
-
-const EXIT_CODES: &str = "\
-Exit codes: 0 the file is written (or the dry run printed), 64 usage, 69 AWS or the metadata unavailable,
-75 not now, try again, 78 a person must look.
-gambol99/etcd-discovery's flags are accepted too, with one dash or two.";
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 #[allow(missing_docs, reason = "clap prints what stands here")]
@@ -111,13 +111,17 @@ const OTHER_SPELLINGS: [(&str, &str); 2] = [
     ("etcd_peer_scheme", "ETCD_BOOTSTRAP_ETCD_PEER_SCHEMA"),
 ];
 
+/// The command line as it is parsed and shown.
+pub fn command() -> clap::Command {
+    help::of_each_command(Cli::command().mut_args(with_its_variable))
+}
+
 /// Parses a command line whose first item is the program's name.
 ///
 /// # Errors
 /// clap's, which print themselves; help and version are among them.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let command = Cli::command().mut_args(with_its_variable);
-    let matches = command.try_get_matches_from(arguments.into_iter().map(from_go_form))?;
+    let matches = command().try_get_matches_from(arguments.into_iter().map(from_go_form))?;
     let cli = Cli::from_arg_matches(&matches)?;
     if let Some((kind, why)) = contradiction(&cli) {
         return Err(Cli::command().error(kind, why));
@@ -138,13 +142,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
 fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> {
     let missing = |why: &str| Some((ErrorKind::MissingRequiredArgument, why.to_owned()));
     let conflict = |why: &str| Some((ErrorKind::ArgumentConflict, why.to_owned()));
-    if options.proxy_mode && options.scaling_group_name.is_none() && options.endpoints.is_empty() {
+    let group = &options.group;
+    if group.proxy_mode && group.scaling_group_name.is_none() && group.endpoints.is_empty() {
         return missing("--proxy-mode needs --scaling-group-name, or --endpoints: a consumer is in no member's group");
     }
-    if let Some(why) = misplaced_endpoints(command.as_ref(), options) {
+    if let Some(why) = misplaced_endpoints(command.as_ref(), group) {
         return conflict(why);
     }
-    if let Some(why) = options.certificates.missing(options.proxy_mode, &options.tls) {
+    if let Some(why) = options.certificates.missing(group.proxy_mode, &options.tls) {
         return missing(why);
     }
     if let (
@@ -156,7 +161,7 @@ fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> 
             | Command::Recover { .. }
             | Command::Snapshot { .. }),
         ),
-    ) = (options.proxy_mode, command)
+    ) = (group.proxy_mode, command)
     {
         return conflict(&format!("--proxy-mode has no {}: a consumer runs no member", command.name()));
     }
@@ -175,18 +180,18 @@ fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> 
 }
 
 /// Why `--endpoints` cannot be had with the rest; None where it can.
-fn misplaced_endpoints(command: Option<&Command>, options: &Options) -> Option<&'static str> {
-    let first = options.endpoints.first()?;
-    if !options.proxy_mode {
+fn misplaced_endpoints(command: Option<&Command>, group: &GroupOptions) -> Option<&'static str> {
+    let first = group.endpoints.first()?;
+    if !group.proxy_mode {
         return Some("--endpoints is for --proxy-mode: a member asks its group");
     }
-    if options.scaling_group_name.is_some() {
+    if group.scaling_group_name.is_some() {
         return Some("--endpoints and --scaling-group-name each say where a consumer begins: give one of them");
     }
     if command == Some(&Command::Status) {
         return Some("status tells of a group: give --scaling-group-name in place of --endpoints");
     }
-    let mixed = options.endpoints.iter().any(|url| url.scheme() != first.scheme());
+    let mixed = group.endpoints.iter().any(|url| url.scheme() != first.scheme());
     mixed.then_some("--endpoints are all http or all https: the client port of a cluster is the one or the other")
 }
 
@@ -208,16 +213,8 @@ fn with_its_variable(option: Arg) -> Arg {
         return option;
     }
     let other = OTHER_SPELLINGS.iter().find(|(id, variable)| *id == option.get_id().as_str() && is_set(variable));
-    match other {
-        Some((_, variable)) => option.env(*variable),
-        None => without_empty_variable(option),
-    }
-}
-
-/// clap takes the empty value of a variable for a value. An unset one is kept for the help.
-fn without_empty_variable(option: Arg) -> Arg {
-    let present = option.get_env().is_some_and(|name| std::env::var_os(name).is_some());
-    if present { option.env(Resettable::Reset) } else { option }
+    // clap takes the empty value of a variable for a value.
+    option.env(other.map(|(_, variable)| *variable))
 }
 
 /// A variable that looks like an option's and is none would be a safety switch that is off (F101).

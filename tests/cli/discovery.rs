@@ -50,13 +50,13 @@ fn every_flag_of_etcd_discovery_works_with_one_dash_and_with_two() {
     });
     for line in [lines[0].clone(), lines[1].clone(), apart.collect()] {
         let options = parse(&line);
-        assert_eq!(options.environment_file, Path::new("/etc/sysconfig/etcd-discovery"));
-        assert_eq!((options.etcd_client_port, options.etcd_peer_port), (4001, 7001));
-        assert_eq!(options.etcd_client_schema.to_string(), "http");
-        assert_eq!(options.etcd_peer_scheme.to_string(), "http");
-        assert_eq!((options.private_addresses, options.private_hostnames), (true, Some(false)));
-        assert_eq!((options.proxy_mode, options.scaling_group_name.as_deref()), (true, Some(GROUP)));
-        assert_eq!(options.v, 10);
+        assert_eq!(options.node.environment_file, Path::new("/etc/sysconfig/etcd-discovery"));
+        assert_eq!((options.ports.etcd_client_port, options.ports.etcd_peer_port), (4001, 7001));
+        assert_eq!(options.ports.etcd_client_schema.to_string(), "http");
+        assert_eq!(options.ports.etcd_peer_scheme.to_string(), "http");
+        assert_eq!((options.ports.private_addresses, options.ports.private_hostnames), (true, Some(false)));
+        assert_eq!((options.group.proxy_mode, options.group.scaling_group_name.as_deref()), (true, Some(GROUP)));
+        assert_eq!(options.output.v, 10);
         // What does nothing here is said, each flag by its name; -logtostderr=true is what we do.
         let warnings = options.warnings().join("\n");
         for flag in ["-alsologtostderr", "-vmodule", "-stderrthreshold", "-log_dir", "-log_backtrace_at"] {
@@ -69,7 +69,7 @@ fn every_flag_of_etcd_discovery_works_with_one_dash_and_with_two() {
 #[test]
 fn a_flag_given_twice_counts_as_it_was_given_last_as_in_go() {
     let options = parse(&["-v=2", "-proxy-mode", "-proxy-mode=false", "-v=10"].map(str::to_owned));
-    assert_eq!((options.v, options.proxy_mode), (10, false));
+    assert_eq!((options.output.v, options.group.proxy_mode), (10, false));
 }
 
 #[test]
@@ -80,7 +80,11 @@ fn bools_take_the_words_of_go() {
     for (word, expected) in given {
         for dash in ["-", "--"] {
             let options = parse(&[format!("{dash}private-addresses{word}"), format!("{dash}private-hostnames{word}")]);
-            assert_eq!((options.private_addresses, options.private_hostnames), (expected, Some(expected)), "{word}");
+            assert_eq!(
+                (options.ports.private_addresses, options.ports.private_hostnames),
+                (expected, Some(expected)),
+                "{word}"
+            );
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the documents, the units and the Ignition sources say about the program is what the program does. Each test
 //! derives one side from the code; what no test can know is left to their readers.
 
+mod help;
+mod manual;
 mod options;
 mod reasons;
 mod references;

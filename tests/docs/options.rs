@@ -11,7 +11,15 @@ use super::{is_generated, section, tokens, told, words};
 fn the_table_of_options_is_the_command_line() {
     let command = Cli::command();
     let options = command.get_arguments().filter(|option| !option.is_hide_set() && option.get_env().is_some());
-    let rows: Vec<[String; 4]> = options.map(row).collect();
+    let (mut rows, mut topic) = (Vec::new(), "");
+    for option in options {
+        let own = option.get_help_heading().expect("every option has a topic");
+        if own != topic {
+            rows.push([format!("**{own}**"), String::new(), String::new(), String::new()]);
+            topic = own;
+        }
+        rows.push(row(option));
+    }
     is_generated("## Options", ["Option", "Variable", "Default", "Meaning"], &rows);
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::CommandFactory;
-use etcd_bootstrap::cli::Cli;
+use etcd_bootstrap::cli;
 use etcd_bootstrap::exit::Exit;
 use etcd_bootstrap::model::Reason;
 
@@ -23,7 +22,7 @@ fn the_table_of_exit_codes_is_the_enum() {
     let documented: BTreeMap<String, String> =
         rows.iter().map(|row| (row[0].clone(), words(&row[1]).concat())).collect();
     assert_eq!(documented, exits());
-    let help = Cli::command().render_long_help().to_string();
+    let help = cli::command().render_long_help().to_string();
     for code in exits().into_keys() {
         assert!(help.contains(&format!("{code} ")), "--help does not name the exit code {code}");
     }
