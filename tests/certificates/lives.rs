@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::{certified, never_restarted, shown};
-use crate::scenario::{GROUP, PATIENCE, cluster_id, intact, on_both_ends, on_every_etcd, put, whole};
+use crate::scenario::{GROUP, PATIENCE, cluster_id, intact, on_both_ends, put, whole};
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::node::Event;
 use crate::support::rig::{Rig, addresses};
 
-on_every_etcd!(c01_c02_three_lives_under_writes_with_the_same_etcds, c04_all_have_expired_and_heal_when_kms_is_back,);
-
-on_both_ends!(c05_a_group_forms_is_replaced_and_starts_again_without_aws);
+on_both_ends!(
+    c01_c02_three_lives_under_writes_with_the_same_etcds,
+    c04_all_have_expired_and_heal_when_kms_is_back,
+    c05_a_group_forms_is_replaced_and_starts_again_without_aws,
+);
 
 const LIFE: &str = "20s";
 

@@ -81,6 +81,8 @@ impl Silence {
 pub struct Directory {
     path: PathBuf,
     keep: bool,
+    #[cfg(test)]
+    _watched: Option<std::sync::mpsc::Sender<()>>,
 }
 
 impl Directory {
@@ -94,7 +96,12 @@ impl Directory {
         let name = format!("etcd-bootstrap-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path)?;
-        Ok(Self { path, keep: false })
+        Ok(Self {
+            #[cfg(test)]
+            _watched: std::env::var_os("CI").map(|_| watch(path.clone())),
+            path,
+            keep: false,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -125,4 +132,30 @@ impl Drop for Directory {
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Ends all tests where the one that this directory is of does not end, and says which it is: where nobody looks on, one
+/// that hangs would be cut off without a name, hours later.
+#[cfg(test)]
+fn watch(path: PathBuf) -> std::sync::mpsc::Sender<()> {
+    use std::io::Write;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    const ENDLESS: Duration = Duration::from_secs(900);
+    let (alive, gone) = channel();
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    std::thread::spawn(move || {
+        if gone.recv_timeout(ENDLESS) == Err(RecvTimeoutError::Timeout) {
+            let logs = "tail -n 20 \"$0\"/*.log \"$0\"/*/*.log";
+            let logs = std::process::Command::new("sh")
+                .args(["-c", logs])
+                .arg(path)
+                .output()
+                .unwrap_or_else(|error| panic!("{error}"));
+            // Not by eprintln, which the tests' harness keeps to itself.
+            let _ = std::io::stderr().write_all(&logs.stdout);
+            let _ = writeln!(std::io::stderr(), "{test} has not ended after {ENDLESS:?}: so all tests end");
+            std::process::exit(101);
+        }
+    });
+    alive
 }

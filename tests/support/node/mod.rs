@@ -55,6 +55,9 @@ pub struct Setup {
     pub reports: Option<mpsc::UnboundedSender<(InstanceId, Event)>>,
 }
 
+/// No run by hand takes as long, on the busiest machine.
+const ENDLESS: Duration = Duration::from_secs(600);
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
@@ -342,14 +345,18 @@ impl Node {
     /// Runs the agent once with exactly these arguments, in this node's environment.
     ///
     /// # Errors
-    /// When the agent cannot be started.
+    /// When the agent cannot be started, or has no end: it waits for ever where it is told to.
     pub async fn agent_exactly(&self, arguments: &[String]) -> io::Result<Run> {
         let outputs = tempdir_in(&self.machine.dir)?;
         let (stdout, stderr) = (outputs.join("stdout"), outputs.join("stderr"));
         let mut command = self.machine.agent_command(arguments);
         command.stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
         let began = Instant::now();
-        let (code, peak_rss) = self.machine.spawn(command)?.exited_with_peak().await;
+        let child = self.machine.spawn(command)?;
+        let Ok((code, peak_rss)) = tokio::time::timeout(ENDLESS, child.exited_with_peak()).await else {
+            let said = String::from_utf8_lossy(&fs::read(stderr)?).into_owned();
+            return Err(io::Error::other(format!("{arguments:?} has not ended after {ENDLESS:?}: {said}")));
+        };
         let run = Run {
             code,
             took: began.elapsed(),
