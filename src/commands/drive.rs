@@ -263,7 +263,7 @@ impl<'a> Drive<'a> {
         };
         self.looks += u32::from(observation.me.ok().is_some() || self.course.scope == Scope::Last);
         if fresh == Freshness::Fresh {
-            self.pace.asked_aws(began, is_throttled(&observation));
+            self.pace.asked_aws(began, observation.is_throttled());
         }
         Some(observation)
     }
@@ -491,9 +491,4 @@ fn is_shared(change: &Change) -> bool {
         | Change::Agree(_)
         | Change::GiveUp { .. } => false,
     }
-}
-
-fn is_throttled(observation: &Observation) -> bool {
-    let blinds = [observation.group.blind(), observation.ec2.blind()];
-    blinds.into_iter().flatten().any(|blind| blind.kind == BlindKind::Throttled)
 }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use super::start::{refuse, wait};
-use super::view::{is_given_up, quorum};
+use super::view::{client_view, is_given_up, quorum};
 use crate::model::{
-    Action, Blind, BlindKind, ClientView, ClusterId, ConsumerRecord, Decision, Followed, InstanceId, Member, MemberUrl,
+    Action, Blind, BlindKind, ClusterId, ConsumerRecord, Decision, Followed, InstanceId, Member, MemberUrl,
     Observation, Policy, Probe, Reason, Rest, Seen,
 };
 
@@ -85,16 +85,12 @@ fn to(o: &Observation, p: &Policy, cluster: ClusterId, list: &[Member]) -> Decis
 }
 
 fn lists<'a>(o: &'a Observation, probes: impl Iterator<Item = &'a Probe>) -> Lists<'a> {
-    let views = probes.filter_map(view).filter(|(_, view)| !is_given_up(o, view.cluster_id));
+    let views = probes.filter_map(client_view).filter(|(_, view)| !is_given_up(o, view.cluster_id));
     views.filter_map(|(_, view)| Some((view.cluster_id, view.quorum_list.ok()?.as_slice()))).collect()
 }
 
-fn view(probe: &Probe) -> Option<(&MemberUrl, &ClientView)> {
-    Some((&probe.asked, probe.client.as_ref()?.as_ref().ok()?))
-}
-
 fn nobody_serves<'a>(probes: impl Iterator<Item = &'a Probe> + Clone) -> Reason {
-    let denied = probes.clone().filter_map(view).filter_map(|(url, view)| match &view.quorum_list {
+    let denied = probes.clone().filter_map(client_view).filter_map(|(url, view)| match &view.quorum_list {
         Seen::No(Blind { kind: BlindKind::Denied, why }) => Some(format!("{url}: {why}")),
         Seen::No(_) | Seen::Yes(_) => None,
     });
@@ -176,8 +172,7 @@ pub fn consumer_record(o: &Observation, decision: &Decision, of: &str, chance: f
 }
 
 fn next_rest(o: &Observation, now: SystemTime, chance: f64) -> Option<Rest> {
-    let throttled = [o.group.blind(), o.ec2.blind()].into_iter().flatten().any(|b| b.kind == BlindKind::Throttled);
     let before = o.consumer.as_ref().and_then(|record| record.rest.as_ref());
     let length = before.map_or(REST.0, |rest| (rest.length * 4).min(REST.1));
-    throttled.then(|| Rest { until: now + length.mul_f64(0.5 + chance), length })
+    o.is_throttled().then(|| Rest { until: now + length.mul_f64(0.5 + chance), length })
 }

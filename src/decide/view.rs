@@ -151,10 +151,12 @@ pub(super) fn etcds(o: &Observation) -> impl Iterator<Item = (&MemberUrl, &PeerV
 }
 
 pub(super) fn client_views(o: &Observation) -> impl Iterator<Item = (&MemberUrl, &ClientView)> {
-    o.probes.iter().filter_map(|probe| match &probe.client {
-        Some(Ok(view)) => Some((&probe.asked, view)),
-        Some(Err(_)) | None => None,
-    })
+    o.probes.iter().filter_map(client_view)
+}
+
+/// What a client port told, with its URL; None where it was not asked, or told nothing.
+pub(super) fn client_view(probe: &Probe) -> Option<(&MemberUrl, &ClientView)> {
+    Some((&probe.asked, probe.client.as_ref()?.as_ref().ok()?))
 }
 
 /// The clusters that had a leader, by what any member says (E17: `not_decided` before the first).

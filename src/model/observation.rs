@@ -13,7 +13,7 @@ use super::consumer::ConsumerRecord;
 use super::history::History;
 use super::lifecycle::{Hook, LeftMember, Notices};
 use super::rfc3339;
-use super::seen::{Blind, Seen};
+use super::seen::{Blind, BlindKind, Seen};
 use super::state::{Ec2State, LifecycleState};
 use super::statement::{Record, Statement};
 use super::version::EtcdVersion;
@@ -70,6 +70,14 @@ pub struct Observation {
     pub probes: Vec<Probe>,
     /// What earlier passes of this run leave to this one; None on the first.
     pub history: Option<History>,
+}
+
+impl Observation {
+    /// Whether AWS asked for patience in this pass, at either of its two answers.
+    pub fn is_throttled(&self) -> bool {
+        let blinds = [self.group.blind(), self.ec2.blind()];
+        blinds.into_iter().flatten().any(|blind| blind.kind == BlindKind::Throttled)
+    }
 }
 
 /// What observations were that do not say it.

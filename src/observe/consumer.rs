@@ -16,7 +16,7 @@ impl Observer {
         let last = self.last().into_iter().flat_map(|last| &last.ports);
         let mut asked: BTreeMap<MemberUrl, Option<InstanceId>> = last.map(|url| (url.clone(), None)).collect();
         asked.extend(of_group);
-        self.probe_these(asked).await
+        by_url(self.probe_these(asked).await)
     }
 
     /// One voter of the cluster that was followed last is enough, or else one of the seeds. The others are asked where it
@@ -36,8 +36,7 @@ impl Observer {
         let asked = probes.first().map(|probe| probe.asked.clone());
         let others = first.into_iter().chain(seeds).filter(|url| Some(*url) != asked.as_ref());
         probes.extend(self.probe_these(others.map(|url| (url.clone(), None)).collect()).await);
-        probes.sort_by(|a, b| a.asked.cmp(&b.asked));
-        probes
+        by_url(probes)
     }
 
     fn last(&self) -> Option<&Followed> {
@@ -56,8 +55,12 @@ impl Observer {
             let ports = self.ports.clone();
             asked.spawn(async move { ports.probe_client(instance, url).await });
         }
-        let mut probes = asked.join_all().await;
-        probes.sort_by(|a, b| a.asked.cmp(&b.asked));
-        probes
+        asked.join_all().await
     }
+}
+
+/// In one order, whoever answered first.
+fn by_url(mut probes: Vec<Probe>) -> Vec<Probe> {
+    probes.sort_by(|a, b| a.asked.cmp(&b.asked));
+    probes
 }
