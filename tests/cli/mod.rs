@@ -188,6 +188,15 @@ fn silence(address: Ipv4Addr) -> [TcpListener; 2] {
     [2379, 2380].map(|port| TcpListener::bind((address, port)).expect("the address is the test's own"))
 }
 
+/// Listens on the peer port. A listener that the test had there a moment ago lives on in what another test starts just
+/// then, between its fork and its exec.
+fn listen(address: Ipv4Addr) -> TcpListener {
+    let mut tries = (0..100)
+        .map(|_| TcpListener::bind((address, 2380)).inspect_err(|_| std::thread::sleep(Duration::from_millis(10))));
+    let free = tries.find(|bound| !matches!(bound, Err(e) if e.kind() == std::io::ErrorKind::AddrInUse));
+    free.expect("it is free within a second").expect("the address is the test's own")
+}
+
 /// A peer port that answers as a test says.
 pub struct Peer {
     seen: Arc<Mutex<Vec<(Instant, String, String)>>>,
@@ -206,7 +215,7 @@ impl Peer {
         answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let seen: Arc<Mutex<Vec<(Instant, String, String)>>> = Arc::default();
-        let listener = TcpListener::bind((address, 2380)).expect("the address is the test's own");
+        let listener = listen(address);
         let (record, rendezvous, answer) = (seen.clone(), rendezvous.clone(), Arc::new(answer));
         let server = http::serve(listener, move |request: Request| {
             record.lock().unwrap().push((Instant::now(), request.method, request.path.clone()));
