@@ -127,22 +127,23 @@ pub async fn tagged(nodes: &[Node]) {
     }
 }
 
+/// Writes what `intact` looks for, as soon as there is a leader to take it.
 pub async fn put(rig: &Rig, nodes: &[Node]) -> Client {
     let mut client = rig.judge.client(&addresses(nodes)).await.unwrap();
-    client.put("kept", "safe", None).await.unwrap();
+    let ask = async || client.put("kept", "safe", None).await.map(drop).map_err(|error| error.to_string());
+    until(PATIENCE, ask).await.unwrap();
     client
 }
 
+/// What `put` wrote is there. That a node of the client's has gone is found out by the next request on its connection.
 pub async fn intact(client: &mut Client) {
-    let mut reply = client.get("kept", None).await;
-    // That a node of the client's has gone is found out by the next request on its connection.
-    for _ in 0..5 {
-        if reply.is_err() {
-            reply = client.get("kept", None).await;
-        }
-    }
-    let reply = reply.unwrap();
-    let values: Vec<&[u8]> = reply.kvs().iter().map(|kv| kv.value()).collect();
+    let mut values = Vec::new();
+    let look = async || {
+        let reply = client.get("kept", None).await.map_err(|error| error.to_string())?;
+        values = reply.kvs().iter().map(|kv| kv.value().to_vec()).collect();
+        Ok(())
+    };
+    until(PATIENCE, look).await.unwrap();
     assert_eq!(values, [b"safe"]);
 }
 
