@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{EtcdVersion, GivenUp, Policy, Seen, SnapshotName};
+use crate::model::{EtcdVersion, GivenUp, Policy, Seen, SnapshotName, WhichGroup};
 use crate::tls;
 
 /// All that the options say.
@@ -12,8 +12,8 @@ use crate::tls;
 pub struct Config {
     /// What decisions depend on.
     pub policy: Policy,
-    /// None: the group that this instance is in.
-    pub group_name: Option<String>,
+    /// Whom this node belongs to, or follows.
+    pub group: WhichGroup,
     /// The file that etcd's unit reads.
     pub environment_file: PathBuf,
     /// How much a member's file holds.
@@ -256,7 +256,7 @@ impl Config {
     /// Whose cluster a consumer follows, in words.
     pub fn followed(&self) -> String {
         let seeds: Vec<String> = self.policy.seeds.iter().map(ToString::to_string).collect();
-        match &self.group_name {
+        match &self.group.name() {
             Some(group) if seeds.is_empty() => format!("the group {group}"),
             Some(_) | None => seeds.join(","),
         }

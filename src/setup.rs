@@ -36,7 +36,7 @@ impl Setup {
 
     /// AWS, as this run is told to see it.
     pub fn cloud(&self) -> Cloud {
-        Cloud::new(self.config.group_name.clone())
+        Cloud::new(self.config.group.clone())
     }
 
     /// How the etcd ports are asked.

@@ -46,6 +46,8 @@ mod observations;
 mod versions;
 // The group's tag, on real etcd.
 mod tag;
+// Instances that no Auto Scaling group launches, on real etcd.
+mod plain;
 // What it asks of others in an outage, and what a neighbour can do to it.
 mod pressure;
 // What is read from outside, with hostile input.

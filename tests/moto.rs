@@ -219,6 +219,8 @@ impl Moto {
                 state: Ec2State::Running,
                 place: Some(Place { group: GROUP.into(), lifecycle: "InService".into(), target: "InService".into() }),
                 launched_by: Some(GROUP.into()),
+                tags: BTreeMap::new(),
+                vpc: None,
                 address: Some(address),
                 zone: ZONE.into(),
                 launched: SystemTime::now(),

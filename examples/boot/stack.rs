@@ -1,6 +1,7 @@
 //! The stack of `cloudformation/etcd.yaml`, made at moto by the AWS CLI. The nodes boot with the user data that moto's
 //! launch template holds, and their agents ask that moto for their group, their keys and their bucket.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::Arc;
@@ -140,6 +141,8 @@ impl Story<'_> {
                 state: Ec2State::Running,
                 place: Some(place),
                 launched_by: Some(GROUP.into()),
+                tags: BTreeMap::new(),
+                vpc: None,
                 address: Some(address),
                 zone: "a".into(),
                 launched: SystemTime::now(),

@@ -1,12 +1,16 @@
 //! The options of the group, of who follows it, and of what becomes of members.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args};
 
 use super::compat::go_bool;
 use crate::config::ProxyStyle;
-use crate::model::{FoundingRule, InitialCluster, JoinAs, Leave, MemberUrl, Prune, launch_hook, terminate_hook};
+use crate::model::{
+    FoundingRule, InitialCluster, InstanceTag, JoinAs, Leave, MemberUrl, Prune, WhichGroup, launch_hook, terminate_hook,
+};
 
 #[derive(Debug, Clone, Args)]
 #[allow(missing_docs, reason = "clap prints what stands here")]
@@ -14,6 +18,14 @@ pub struct GroupOptions {
     /// The Auto Scaling group, by its exact name [default: this instance's own]
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_SCALING_GROUP_NAME", value_name = "NAME")]
     pub scaling_group_name: Option<String>,
+
+    /// The instances with this tag in this node's VPC, where no Auto Scaling group launches them
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_DISCOVER_TAG", value_name = "KEY=VALUE")]
+    pub discover_tag: Option<InstanceTag>,
+
+    /// How many members they are to be, with --discover-tag: an Auto Scaling group says it itself
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_CLUSTER_SIZE", value_name = "N")]
+    pub cluster_size: Option<NonZeroUsize>,
 
     /// Write a consumer's file: the endpoints of the cluster of --scaling-group-name; changes nothing in etcd
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PROXY_MODE", value_name = "BOOL", value_parser = go_bool,
@@ -29,6 +41,40 @@ pub struct GroupOptions {
     /// right of AWS at all. Their scheme is that of the client port
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_ENDPOINTS", value_name = "URL,...", value_delimiter = ',')]
     pub endpoints: Vec<MemberUrl>,
+}
+
+impl GroupOptions {
+    /// The group that they mean.
+    pub(super) fn which(&self) -> WhichGroup {
+        match self.discover_tag.clone() {
+            Some(tag) => WhichGroup::Tagged { tag, size: self.cluster_size.map_or(0, NonZeroUsize::get) },
+            None => WhichGroup::Scaling(self.scaling_group_name.clone()),
+        }
+    }
+
+    /// What they lack, or cannot have together; None where they fit.
+    pub(super) fn contradiction(&self) -> Option<(ErrorKind, &'static str)> {
+        let missing = |why| Some((ErrorKind::MissingRequiredArgument, why));
+        let conflict = |why| Some((ErrorKind::ArgumentConflict, why));
+        let (named, tagged) = (self.scaling_group_name.is_some(), self.discover_tag.is_some());
+        if named && tagged {
+            return conflict(
+                "--discover-tag and --scaling-group-name each say which instances count: give one of them",
+            );
+        }
+        if self.proxy_mode && !named && !tagged && self.endpoints.is_empty() {
+            return missing(
+                "--proxy-mode needs --scaling-group-name, --discover-tag or --endpoints: a consumer is in no member's group",
+            );
+        }
+        if self.cluster_size.is_some() && !tagged {
+            return conflict("--cluster-size goes with --discover-tag: an Auto Scaling group says it itself");
+        }
+        if tagged && self.cluster_size.is_none() && !self.proxy_mode {
+            return missing("--discover-tag needs --cluster-size: how many members there are to be");
+        }
+        None
+    }
 }
 
 #[derive(Debug, Clone, Args)]

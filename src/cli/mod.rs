@@ -143,8 +143,8 @@ fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> 
     let missing = |why: &str| Some((ErrorKind::MissingRequiredArgument, why.to_owned()));
     let conflict = |why: &str| Some((ErrorKind::ArgumentConflict, why.to_owned()));
     let group = &options.group;
-    if group.proxy_mode && group.scaling_group_name.is_none() && group.endpoints.is_empty() {
-        return missing("--proxy-mode needs --scaling-group-name, or --endpoints: a consumer is in no member's group");
+    if let Some((kind, why)) = group.contradiction() {
+        return Some((kind, why.to_owned()));
     }
     if let Some(why) = misplaced_endpoints(command.as_ref(), group) {
         return conflict(why);
@@ -185,11 +185,11 @@ fn misplaced_endpoints(command: Option<&Command>, group: &GroupOptions) -> Optio
     if !group.proxy_mode {
         return Some("--endpoints is for --proxy-mode: a member asks its group");
     }
-    if group.scaling_group_name.is_some() {
-        return Some("--endpoints and --scaling-group-name each say where a consumer begins: give one of them");
+    if group.scaling_group_name.is_some() || group.discover_tag.is_some() {
+        return Some("--endpoints and the name or tag of a group each say where a consumer begins: give one of them");
     }
     if command == Some(&Command::Status) {
-        return Some("status tells of a group: give --scaling-group-name in place of --endpoints");
+        return Some("status tells of a group: give --scaling-group-name or --discover-tag in place of --endpoints");
     }
     let mixed = group.endpoints.iter().any(|url| url.scheme() != first.scheme());
     mixed.then_some("--endpoints are all http or all https: the client port of a cluster is the one or the other")

@@ -61,7 +61,7 @@ impl Options {
         let issuing = self.certificates.issuing(t);
         Config {
             policy: self.policy(),
-            group_name: group.scaling_group_name.clone(),
+            group: group.which(),
             environment_file: node.environment_file.clone(),
             emit: node.emit,
             proxy_style: group.proxy_style,

@@ -151,6 +151,7 @@ fn one_group(
                 Some((InstanceId::new(i.instance_id()?), state.into()))
             })
             .collect(),
+        plain: None,
         read_at,
         date,
     })

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use aws_config::SdkConfig;
-use aws_sdk_ec2::types::{Filter, InstanceNetworkInterface};
+use aws_sdk_ec2::types::{Filter, InstanceNetworkInterface, Reservation, Tag};
 
-use super::aws::{CallError, MAX_PAGES, Whole, classify, endless};
-use crate::model::{Addresses, Ec2, Instance, InstanceId};
+use super::aws::{CallError, Date, MAX_PAGES, Whole, classify, endless};
+use super::plain::{Tagged, id, state};
+use crate::model::{Addresses, Ec2, Group, Identity, Instance, InstanceId, InstanceTag};
 
 /// The service in one region.
 #[derive(Clone)]
@@ -37,8 +38,8 @@ impl Instances {
     /// When any page fails; a part is never returned as the whole.
     pub async fn fetch(&self, ids: &BTreeSet<InstanceId>) -> Result<Ec2, CallError> {
         let values = ids.iter().map(|id| id.as_str().to_owned()).collect();
-        let found = self.describe("instance-id", values, &format!("{} instances", ids.len())).await?;
-        Ok(Ec2 { asked: ids.clone(), found })
+        let reply = self.describe("instance-id", values, &format!("{} instances", ids.len()), &Date::default()).await?;
+        Ok(Ec2 { asked: ids.clone(), found: found(instances(&reply)) })
     }
 
     /// What EC2 says of the instances that a group has launched, the terminated ones among them (Auto Scaling user guide,
@@ -47,8 +48,56 @@ impl Instances {
     /// # Errors
     /// As [`Instances::fetch`].
     pub async fn fetch_of_group(&self, group: &str) -> Result<Ec2, CallError> {
-        let found = self.describe("tag:aws:autoscaling:groupName", vec![group.to_owned()], group).await?;
-        Ok(Ec2 { asked: found.keys().cloned().collect(), found })
+        let (filter, name) = ("tag:aws:autoscaling:groupName", vec![group.to_owned()]);
+        let reply = self.describe(filter, name, group, &Date::default()).await?;
+        Ok(all_of(found(instances(&reply))))
+    }
+
+    /// The instances with a tag in the place of a group, and what EC2 says of them: one call for both.
+    ///
+    /// # Errors
+    /// As [`Instances::fetch`]; `Absent` where no instance has the tag, `Ambiguous` where it is not clear which count, or
+    /// what their group is marked with.
+    pub async fn fetch_tagged(
+        &self,
+        tag: &InstanceTag,
+        size: usize,
+        me: &Identity,
+        read_at: SystemTime,
+    ) -> Result<(Group, Ec2), CallError> {
+        let date = Date::default();
+        let reply = self.describe_tagged(tag, &date).await?;
+        let tagged = Tagged::of(&reply, tag, me)?;
+        Ok((tagged.group(size, read_at, date.read())?, all_of(found(tagged.instances()))))
+    }
+
+    /// Writes tags of the group that instances with a tag are: each of them that is not gone has all of them then, the
+    /// new ones with those that others had before.
+    ///
+    /// # Errors
+    /// `Denied` where the role does not allow it; as [`Instances::fetch_tagged`].
+    pub async fn mark(
+        &self,
+        tag: &InstanceTag,
+        me: &Identity,
+        marks: &BTreeMap<String, String>,
+    ) -> Result<(), CallError> {
+        let reply = self.describe_tagged(tag, &Date::default()).await?;
+        let tagged = Tagged::of(&reply, tag, me)?;
+        let mut all = tagged.marks()?;
+        all.extend(marks.clone());
+        let all = all.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let ids = tagged.staying().filter_map(|i| i.instance_id().map(str::to_owned));
+        let call = self.0.create_tags().set_resources(Some(ids.collect())).set_tags(Some(all.collect()));
+        call.send().await.map(|_| ()).map_err(|e| classify("ec2:CreateTags", &tag.to_string(), &e))
+    }
+
+    /// By a pattern that only this value fits (EC2 API reference, `DescribeInstances`, `Filter`, read 2026-11-27: a
+    /// backslash escapes).
+    async fn describe_tagged(&self, tag: &InstanceTag, date: &Date) -> Result<Vec<Reservation>, CallError> {
+        let special = |c: char| matches!(c, '*' | '?' | '\\');
+        let value = tag.value.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect();
+        self.describe(&format!("tag:{}", tag.key), vec![value], &tag.to_string(), date).await
     }
 
     async fn describe(
@@ -56,29 +105,44 @@ impl Instances {
         filter: &str,
         values: Vec<String>,
         target: &str,
-    ) -> Result<BTreeMap<InstanceId, Instance>, CallError> {
+        date: &Date,
+    ) -> Result<Vec<Reservation>, CallError> {
         let action = "ec2:DescribeInstances";
         let filter = Filter::builder().name(filter).set_values(Some(values)).build();
-        let mut found = BTreeMap::new();
+        let mut reservations = Vec::new();
         let mut token = None;
         for _ in 0..MAX_PAGES {
             let call = self.0.describe_instances().filters(filter.clone()).set_next_token(token);
+            let call = call.customize().interceptor(date.clone());
             let reply = call.send().await.map_err(|e| classify(action, target, &e))?;
-            found.extend(reply.reservations().iter().flat_map(|r| r.instances()).filter_map(instance));
+            reservations.extend(reply.reservations.unwrap_or_default());
             token = reply.next_token.filter(|t| !t.is_empty());
             if token.is_none() {
-                return Ok(found);
+                return Ok(reservations);
             }
         }
         Err(endless(action, target))
     }
 }
 
+fn instances(reply: &[Reservation]) -> impl Iterator<Item = &aws_sdk_ec2::types::Instance> {
+    reply.iter().flat_map(Reservation::instances)
+}
+
+fn found<'a>(instances: impl Iterator<Item = &'a aws_sdk_ec2::types::Instance>) -> BTreeMap<InstanceId, Instance> {
+    instances.filter_map(instance).collect()
+}
+
+/// A reply to a question that named no instance.
+fn all_of(found: BTreeMap<InstanceId, Instance>) -> Ec2 {
+    Ec2 { asked: found.keys().cloned().collect(), found }
+}
+
 fn instance(i: &aws_sdk_ec2::types::Instance) -> Option<(InstanceId, Instance)> {
     let named = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
     let launched = i.launch_time().and_then(|t| SystemTime::try_from(*t).ok());
     let instance = Instance {
-        state: i.state().and_then(|s| s.name()).map(|n| n.as_str()).unwrap_or_default().into(),
+        state: state(i),
         addresses: Addresses {
             ipv4: i.private_ip_address().and_then(|a| a.parse().ok()),
             ipv6: i.ipv6_address().and_then(|a| a.parse().ok()),
@@ -87,7 +151,7 @@ fn instance(i: &aws_sdk_ec2::types::Instance) -> Option<(InstanceId, Instance)> 
         others: i.network_interfaces().iter().flat_map(addresses).filter_map(|a| a.parse().ok()).collect(),
         launched,
     };
-    Some((InstanceId::new(i.instance_id()?), instance))
+    Some((id(i)?, instance))
 }
 
 /// All private addresses of an interface (EC2 API reference, InstanceNetworkInterface, read 2026-11-26).

@@ -7,6 +7,7 @@ mod aws;
 mod ec2;
 mod imds;
 mod kms;
+mod plain;
 mod s3;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,9 @@ use self::kms::Kms;
 pub use self::s3::{Bucket, Download, Object, Stored, elements};
 use crate::certificate::Authority;
 use crate::clock::now;
-use crate::model::{Blind, BlindKind, Ec2, Group, Hook, Identity, InstanceId, LifecycleState, Notices, Seen};
+use crate::model::{
+    Blind, BlindKind, Ec2, Group, Hook, Identity, InstanceId, InstanceTag, LifecycleState, Notices, Seen, WhichGroup,
+};
 
 /// "We recommend that you check for interruption notices every 5 seconds" (EC2 user guide, "Spot Instance interruption
 /// notices", read 2026-11-26).
@@ -42,7 +45,7 @@ pub enum Freshness {
 pub struct Cloud {
     /// Made when it is needed: it reads all of the system's authorities, and a consumer's run hardly ever asks.
     ways: OnceLock<Ways>,
-    group_name: Option<String>,
+    group: WhichGroup,
     identity: Option<Identity>,
     services: Option<Services>,
     last: Option<(Seen<Group>, Seen<Ec2>)>,
@@ -63,9 +66,9 @@ struct Services {
 }
 
 impl Cloud {
-    /// `group_name` is None for the group that this instance is in.
-    pub fn new(group_name: Option<String>) -> Self {
-        Self { ways: OnceLock::new(), group_name, identity: None, services: None, last: None }
+    /// Has not asked yet.
+    pub fn new(group: WhichGroup) -> Self {
+        Self { ways: OnceLock::new(), group, identity: None, services: None, last: None }
     }
 
     fn ways(&self) -> &Ways {
@@ -196,11 +199,14 @@ impl Cloud {
         Ok(ec2.found.get(&me).and_then(|instance| instance.addresses.dns_name.clone()))
     }
 
-    /// The group as Auto Scaling has it now.
+    /// The group as it is now.
     ///
     /// # Errors
     /// Why it could not be read.
     pub async fn fetch_group(&mut self) -> Result<Group, Blind> {
+        if let WhichGroup::Tagged { tag, size } = self.group.clone() {
+            return Ok(self.fetch_tagged(&tag, size).await?.0);
+        }
         let name = self.group_name().await?;
         Ok(self.services().await?.autoscaling.fetch_group(&name, now()).await?)
     }
@@ -210,6 +216,10 @@ impl Cloud {
     /// # Errors
     /// `Denied` where the role does not allow it; why the region is not known.
     pub async fn tag_group(&mut self, group: &str, tags: &BTreeMap<String, String>) -> Result<(), Blind> {
+        if let WhichGroup::Tagged { tag, .. } = self.group.clone() {
+            let me = self.identity().await?;
+            return Ok(self.services().await?.instances.mark(&tag, &me, tags).await?);
+        }
         Ok(self.services().await?.autoscaling.tag_group(group, tags).await?)
     }
 
@@ -235,35 +245,51 @@ impl Cloud {
         self.last.insert(seen).clone()
     }
 
-    /// The group and its instances are asked for side by side. By the tag that Auto Scaling gives them EC2 tells of the
-    /// terminated ones too, so that the first pass knows who is dead.
     async fn fetch(&mut self, also: impl FnOnce(&Group) -> BTreeSet<InstanceId>) -> (Seen<Group>, Seen<Ec2>) {
-        let name = self.group_name().await;
-        let (name, services) = match (name, self.services().await) {
-            (Ok(name), Ok(services)) => (name, services.clone()),
-            (Err(why), _) | (_, Err(why)) => return blind(why),
+        let instances = match self.services().await {
+            Ok(services) => services.instances.clone(),
+            Err(why) => return blind(why),
         };
-        let Services { autoscaling, instances, .. } = services;
-        let (group, tagged) = tokio::join!(autoscaling.fetch_group(&name, now()), instances.fetch_of_group(&name));
-        let group = match group {
-            Ok(group) => group,
-            Err(why) => return blind(why.into()),
+        let fetched = match self.group.clone() {
+            WhichGroup::Tagged { tag, size } => {
+                self.fetch_tagged(&tag, size).await.map(|(group, ec2)| (group, Ok(ec2)))
+            }
+            WhichGroup::Scaling(_) => self.fetch_scaling().await,
+        };
+        let (group, known) = match fetched {
+            Ok(fetched) => fetched,
+            Err(why) => return blind(why),
         };
         let wanted = also(&group);
-        let ec2 = match tagged {
-            Ok(tagged) => instances.with_the_others(tagged, wanted).await,
+        let ec2 = match known {
+            Ok(known) => instances.with_the_others(known, wanted).await,
             Err(why) => Err(why),
         };
         (Seen::Yes(group), ec2.map_or_else(|why| Seen::No(why.into()), Seen::Yes))
     }
 
+    /// The group and its instances are asked for side by side. By the tag that Auto Scaling gives them EC2 tells of the
+    /// terminated ones too, so that the first pass knows who is dead.
+    async fn fetch_scaling(&mut self) -> Result<(Group, Result<Ec2, CallError>), Blind> {
+        let name = self.group_name().await?;
+        let Services { autoscaling, instances, .. } = self.services().await?;
+        let (group, launched) = tokio::join!(autoscaling.fetch_group(&name, now()), instances.fetch_of_group(&name));
+        Ok((group?, launched))
+    }
+
+    async fn fetch_tagged(&mut self, tag: &InstanceTag, size: usize) -> Result<(Group, Ec2), Blind> {
+        let me = self.identity().await?;
+        Ok(self.services().await?.instances.fetch_tagged(tag, size, &me, now()).await?)
+    }
+
     async fn group_name(&mut self) -> Result<String, Blind> {
-        if let Some(name) = &self.group_name {
-            return Ok(name.clone());
+        if let Some(name) = self.group.name() {
+            return Ok(name);
         }
         let me = self.identity().await?;
         let name = self.services().await?.autoscaling.fetch_group_name(&me.instance).await?;
-        Ok(self.group_name.insert(name).clone())
+        self.group = WhichGroup::Scaling(Some(name.clone()));
+        Ok(name)
     }
 
     /// The clients, once the metadata has told the region.

@@ -28,7 +28,7 @@ pub async fn dry_run(setup: &Setup, course: Course) -> Exit {
     while let Action::Change(change) = &decision.action
         && foresee(&mut observation, change, &config.data_dir)
     {
-        before.extend(calls(&decision.action));
+        before.extend(calls(&observation, &decision.action));
         decision = (course.decide)(&observation, policy);
     }
     let variables = match &decision.action {

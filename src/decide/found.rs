@@ -205,8 +205,9 @@ impl Beginning<'_> {
         }
     }
 
+    /// Where the role may not, and where no Auto Scaling group is there to be tagged in one piece.
     pub(super) fn untaggable(&self) -> bool {
-        self.o.history.as_ref().is_some_and(|b| b.deeds.untaggable)
+        self.group.plain.is_some() || self.o.history.as_ref().is_some_and(|b| b.deeds.untaggable)
     }
 
     pub(super) fn start(&self, mut start: Start, agreement: &Agreement) -> Decision {

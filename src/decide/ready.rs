@@ -65,9 +65,11 @@ pub fn tagged(o: &Observation, p: &Policy) -> Decision {
     };
     let done = Decision { action: Action::Serve { cluster }, reason: Reason::OwnMemberServes { cluster } };
     let written = o.history.as_ref().and_then(|before| before.deeds.tagged.get(CLUSTER_TAG));
+    // On plain instances it goes with the last one that has it.
+    let is_whole = written.is_some() || group.plain.as_ref().is_none_or(|plain| plain.unmarked.is_empty());
     match written.or(group.cluster_tag.as_ref()) {
-        Some(tag) if cluster.is_meant_by(tag) => done,
-        Some(tag) if p.initial_cluster != InitialCluster::Force => {
+        Some(tag) if cluster.is_meant_by(tag) && is_whole => done,
+        Some(tag) if !cluster.is_meant_by(tag) && p.initial_cluster != InitialCluster::Force => {
             refuse(Reason::NotTheTaggedCluster { tag: tag.clone(), seen: cluster })
         }
         Some(_) | None => Decision { action: tag(&group.name, cluster), reason: untagged(o, cluster) },

@@ -88,7 +88,7 @@ impl From<Blind> for Trouble {
 /// # Errors
 /// Why that cannot be. The files are those of before then.
 pub async fn issue(config: &Config, issuing: &Issuing, occasion: Occasion) -> Result<Outcome, Trouble> {
-    let mut cloud = Cloud::new(config.group_name.clone());
+    let mut cloud = Cloud::new(config.group.clone());
     let me = identify(&mut cloud, config).await?;
     let known = trust::read_record(config);
     let authorities = match &known {

@@ -87,7 +87,7 @@ impl Trust {
 /// # Errors
 /// Why one is not to be had.
 pub async fn print(config: &Config, issuing: &Issuing) -> Result<String, Trouble> {
-    let authorities = Authorities::fetch(&mut Cloud::new(config.group_name.clone()), issuing).await?;
+    let authorities = Authorities::fetch(&mut Cloud::new(config.group.clone()), issuing).await?;
     let texts = [anchors(&authorities.members), anchors(&authorities.clients)];
     texts.into_iter().collect::<Result<_, _>>().map_err(Trouble::Wrong)
 }

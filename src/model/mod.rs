@@ -20,6 +20,7 @@ mod snapshot;
 mod state;
 mod statement;
 mod version;
+mod which_group;
 
 pub use address::*;
 pub use consumer::*;
@@ -35,3 +36,4 @@ pub use snapshot::*;
 pub use state::*;
 pub use statement::*;
 pub use version::*;
+pub use which_group::*;

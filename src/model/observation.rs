@@ -141,7 +141,7 @@ pub struct FounderEntry {
     pub peer_urls: Vec<String>,
 }
 
-/// An Auto Scaling group.
+/// An Auto Scaling group, or the instances with a tag that stand for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// Its name.
@@ -160,12 +160,23 @@ pub struct Group {
     pub replaced: Vec<ClusterId>,
     /// Where each instance is in its life cycle.
     pub instances: BTreeMap<InstanceId, LifecycleState>,
+    /// None for an Auto Scaling group.
+    #[serde(default)]
+    pub plain: Option<Plain>,
     /// When AWS was asked; two observations with the same time rest on one read.
     #[serde(with = "rfc3339")]
     pub read_at: SystemTime,
     /// The `Date` of AWS's reply, which is right where this node's clock is not; None where it had none.
     #[serde(with = "rfc3339::option", default)]
     pub date: Option<SystemTime>,
+}
+
+/// What is different where no Auto Scaling group launches the instances: the tags are on each of them, so that several
+/// writers could leave a part of each. A founding is not tagged there, hence unanimous.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plain {
+    /// Those without the tag `etcd-bootstrap/cluster-id`, which ends with the last instance that has it.
+    pub unmarked: BTreeSet<InstanceId>,
 }
 
 /// The tag that names the group's cluster once it has had a leader: `ready` writes it, and `run` before it changes the

@@ -92,7 +92,7 @@ pub fn report(o: &Observation, p: &Policy, decision: &Decision, file: Option<Str
         reason: decision.reason.clone(),
         why: decision.reason.to_string(),
         advice: decision.reason.advice(),
-        calls: calls(&decision.action),
+        calls: calls(o, &decision.action),
         file,
     }
 }
@@ -304,7 +304,7 @@ fn role(m: &Member) -> &'static str {
 }
 
 /// The calls that a decision makes, each in words.
-pub fn calls(action: &Action) -> Vec<String> {
+pub fn calls(o: &Observation, action: &Action) -> Vec<String> {
     let change = match action {
         Action::Change(change) => change,
         Action::Wait | Action::Refuse | Action::Start(_) | Action::Follow(_) | Action::Serve { .. } | Action::Rest => {
@@ -318,9 +318,13 @@ pub fn calls(action: &Action) -> Vec<String> {
             via.first().map(|via| format!("MemberPromote {member} at {via}")).into_iter().collect()
         }
         Change::TagGroup { group, tags } => {
-            let tags =
-                tags.iter().map(|(key, value)| format!("CreateOrUpdateTags {key}='{value}' of the group {group}"));
-            tags.collect()
+            let is_plain = o.group.ok().is_some_and(|group| group.plain.is_some());
+            let (call, whose) = if is_plain {
+                ("CreateTags", format!("all instances with the tag {group}"))
+            } else {
+                ("CreateOrUpdateTags", format!("the group {group}"))
+            };
+            tags.iter().map(|(key, value)| format!("{call} {key}='{value}' of {whose}")).collect()
         }
         Change::MoveLeader { to, via } => vec![format!("MoveLeader to {to} at {via}")],
         Change::CompleteHook { group, hook, instance } => {

@@ -59,6 +59,7 @@ impl Scene {
             founding_tag: None,
             replaced: Vec::new(),
             instances: BTreeMap::new(),
+            plain: None,
             read_at: now,
             date: Some(now),
         };

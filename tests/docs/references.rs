@@ -19,11 +19,9 @@ fn b36_a_signal_and_other_partitions_are_documented() {
 
 #[test]
 fn the_policy_allows_what_the_program_calls_and_nothing_else() {
-    let section = section("## IAM");
-    let policy = section.split("```json").nth(1).and_then(|rest| rest.split("```").next()).expect("there is a policy");
-    let policy: serde_json::Value = serde_json::from_str(policy).expect("it is JSON");
+    let (iam, plain) = (section("## IAM"), section("## Plain instances"));
     let mut allowed = BTreeSet::new();
-    for statement in policy["Statement"].as_array().expect("it has statements") {
+    for statement in [&iam, &plain].into_iter().flat_map(|section| statements(section)) {
         let actions = match &statement["Action"] {
             serde_json::Value::Array(actions) => actions.clone(),
             one => vec![one.clone()],
@@ -45,7 +43,14 @@ fn the_policy_allows_what_the_program_calls_and_nothing_else() {
     assert_eq!(allowed, called, "README.md's policy (left) and src/cloud (right)");
     let explained: BTreeSet<String> = table("## IAM").iter().map(|row| words(&row[0]).concat()).collect();
     assert_eq!(allowed, explained, "every action has its reason");
-    assert!(section.contains(CLUSTER_TAG), "the tag's key is the only one allowed");
+    assert!(iam.contains(CLUSTER_TAG) && plain.contains(CLUSTER_TAG), "the tags' keys are the only ones allowed");
+}
+
+/// The statements of a section's policy.
+fn statements(section: &str) -> Vec<serde_json::Value> {
+    let policy = section.split("```json").nth(1).and_then(|rest| rest.split("```").next()).expect("there is a policy");
+    let policy: serde_json::Value = serde_json::from_str(policy).expect("it is JSON");
+    policy["Statement"].as_array().expect("it has statements").clone()
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub struct Sight {
     pub last_reply: bool,
     pub aged: bool,
     pub detached: bool,
+    pub plain: bool,
     pub answers: Vec<(Address, Answer)>,
     pub before: Before,
 }
@@ -272,6 +273,7 @@ pub fn see(world: &World, n: Node, read: Read, rules: &Rules) -> Sight {
         last_reply: false,
         aged: world.aged,
         detached: world.detached,
+        plain: world.plain,
         answers,
         before,
     }

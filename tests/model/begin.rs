@@ -17,6 +17,7 @@ impl World {
             replaced: Vec::new(),
             aged: false,
             detached: false,
+            plain: false,
             aws_before: None,
             cut: Vec::new(),
             clusters: Vec::new(),
@@ -76,6 +77,11 @@ impl World {
         let mut world = Self::formed(members, nodes, true, left);
         world.clusters[0].list.last_mut().expect("it has members").published = false;
         Self { tag: None, ..world }
+    }
+
+    /// The same world where no Auto Scaling group launches the instances: a founding is not tagged there.
+    pub fn plain(self) -> Self {
+        Self { plain: true, founding: None, ..self }
     }
 
     /// A formed cluster of the first `members` instances of a group of `nodes`, with both tags or none.

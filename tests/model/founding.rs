@@ -92,6 +92,24 @@ fn three_founders_behind_failing_links_one_wiped() {
         .explore(1_443_682, &["start-new agreed-founding"]);
 }
 
+// ---------------------------------------------------------------- without an Auto Scaling group
+
+#[test]
+fn f116_two_plain_instances_one_replaced_one_wiped() {
+    let left = Left { wipes: 1, terminations: 1, ..Left::default() };
+    Scenario::new(World::fresh(2, left).plain())
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(40_193, &["start-new agreed-founding"]);
+}
+
+#[test]
+fn f116_plain_instances_that_lose_their_marks_one_replaced_one_wiped() {
+    let left = Left { wipes: 1, terminations: 1, untags: 1, ..Left::default() };
+    Scenario::new(World::formed(2, 2, true, left).plain())
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(2_863, &["tag-group untagged"]);
+}
+
 // ---------------------------------------------------------------- after the tag
 
 #[test]

@@ -9,8 +9,8 @@ use etcd_bootstrap::model::agreement;
 use etcd_bootstrap::model::{
     Absence, Action, Addresses, Agreement, Blind, BlindKind, CLUSTER_TAG, Change, ClientView, ClusterId, ClusterState,
     Decision, Deeds, Ec2, FOUNDING_TAG, Founder, FounderEntry, Group, Identity, Instance, InstanceId, Member as Listed,
-    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Policy, Probe, Reason, Record as OnRecord, Scheme,
-    Seen, Sighting as Stood, Statement as Stated, Vote, render_initial_cluster,
+    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Plain, Policy, Probe, Reason, Record as OnRecord,
+    Scheme, Seen, Sighting as Stood, Statement as Stated, Vote, render_initial_cluster,
 };
 
 use crate::decide::kind;
@@ -194,6 +194,7 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
         founding_tag: aws.founding.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders))),
         replaced: aws.replaced.iter().map(|id| ClusterId(*id)).collect(),
         instances: instances().filter_map(|(n, (life, ..))| Some((id(n), lifecycle(life)?.into()))).collect(),
+        plain: sight.plain.then(Plain::default),
         read_at: now(),
         date: Some(now()),
     };

@@ -33,6 +33,8 @@ pub struct World {
     pub aged: bool,
     /// A person detaches from the group whom they terminate.
     pub detached: bool,
+    /// No Auto Scaling group launches them. That their tags go with the last one that has them is among `untags`.
+    pub plain: bool,
     /// What AWS said before its last change, and still may say: its reads lag.
     pub aws_before: Option<Aws>,
     /// Links that are cut, from one instance to another: a security group cuts one direction alone.

@@ -13,6 +13,8 @@ use super::lock;
 
 pub const REGION: &str = "eu-test-1";
 pub const ACCOUNT: &str = "123456789012";
+/// Where instances are launched.
+pub const VPC: &str = "vpc-0a1b2c3d";
 const ZONES: [&str; 3] = ["eu-test-1a", "eu-test-1b", "eu-test-1c"];
 
 /// `i-` and 17 hexadecimal digits.
@@ -39,6 +41,10 @@ pub struct Instance {
     pub place: Option<Place>,
     /// The group that launched it, as its tag says for as long as EC2 knows it.
     pub launched_by: Option<String>,
+    /// The other tags.
+    pub tags: BTreeMap<String, String>,
+    /// None once it is terminated.
+    pub vpc: Option<String>,
     /// None once it is terminated.
     pub address: Option<Ipv4Addr>,
     pub zone: String,
@@ -136,6 +142,8 @@ impl World {
                 target: "InService".to_owned(),
             }),
             launched_by: group.map(str::to_owned),
+            tags: BTreeMap::new(),
+            vpc: Some(VPC.to_owned()),
             address: Some(address),
             zone: ZONES[self.instances.len() % ZONES.len()].to_owned(),
             launched: SystemTime::now(),
@@ -154,10 +162,11 @@ impl World {
         }
     }
 
-    /// `terminated` for EC2, which then has no address for it, and gone from the group.
+    /// `terminated` for EC2, which then has no address and no VPC for it, and gone from the group.
     pub fn terminate(&mut self, id: &str) {
         self.terminate_keeping_address(id);
-        self.instance_mut(id).address = None;
+        let instance = self.instance_mut(id);
+        (instance.address, instance.vpc) = (None, None);
     }
 
     /// As [`World::terminate`], in the moment when EC2 still tells the address.

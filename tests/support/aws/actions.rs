@@ -1,5 +1,7 @@
 //! The actions. What their answers hold is what the agent's SDK reads of them.
 
+use std::collections::BTreeMap;
+
 use super::faults::Effect;
 use super::wire::{Form, Refusal, element, text, timestamp};
 use crate::support::cloud::{ACCOUNT, Cloud, Group, Instance, World};
@@ -143,10 +145,7 @@ fn describe_instance(instance: &Instance) -> String {
     let interfaces = address
         .as_deref()
         .map(|own| [interface(0, own, "10.255.0.1"), interface(1, "10.255.0.2", "10.255.0.3")].concat());
-    let tag = instance.launched_by.as_ref().map(|group| {
-        let tag = [text("key", GROUP_TAG), text("value", group)];
-        element("item", &tag)
-    });
+    let tags = tags_of(instance).map(|(key, value)| element("item", &[text("key", key), text("value", value)]));
     let fields = [
         text("instanceId", &instance.id),
         text("imageId", "ami-0123456789abcdef0"),
@@ -157,7 +156,8 @@ fn describe_instance(instance: &Instance) -> String {
         text("launchTime", timestamp(instance.launched)),
         element("placement", &[text("availabilityZone", &instance.zone)]),
         element("networkInterfaceSet", interfaces.as_slice()),
-        element("tagSet", tag.as_slice()),
+        instance.vpc.as_ref().map(|vpc| text("vpcId", vpc)).unwrap_or_default(),
+        element("tagSet", &tags.collect::<Vec<_>>()),
     ];
     element(
         "item",
@@ -167,6 +167,29 @@ fn describe_instance(instance: &Instance) -> String {
             element("instancesSet", &[element("item", &fields)]),
         ],
     )
+}
+
+fn tags_of(instance: &Instance) -> impl Iterator<Item = (&str, &str)> {
+    let by_group = instance.launched_by.as_ref().map(|group| (GROUP_TAG, group.as_str()));
+    by_group.into_iter().chain(instance.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
+/// Tags instances, the terminated ones too for as long as they are known.
+pub fn create_tags(cloud: &Cloud, form: &mut Form) -> Result<String, Refusal> {
+    let ids = form.take_list("ResourceId");
+    let mut tags = BTreeMap::new();
+    while let Some(key) = form.take(&format!("Tag.{}.Key", tags.len() + 1)) {
+        tags.insert(key, form.take(&format!("Tag.{}.Value", tags.len() + 1)).unwrap_or_default());
+    }
+    if ids.is_empty() || tags.is_empty() || tags.keys().any(|key| key.starts_with("aws:")) {
+        return Err(form.service.mistake("InvalidParameterValue", "no resource, no tag, or one of AWS's own"));
+    }
+    let world = cloud.now();
+    if let Some(unknown) = ids.iter().find(|id| !world.instance(id).is_some_and(|instance| instance.known)) {
+        return Err(form.service.refusal(400, "InvalidID", format!("The ID '{unknown}' is not valid")));
+    }
+    cloud.change(|world| ids.iter().for_each(|id| world.instance_mut(id).tags.extend(tags.clone())));
+    Ok(text("return", true))
 }
 
 const GROUP_TAG: &str = "aws:autoscaling:groupName";
@@ -186,7 +209,7 @@ impl Filter {
             if values.len() > 200 {
                 return Err(form.service.mistake("FilterLimitExceeded", "more than 200 values in a filter"));
             }
-            if !Self::KNOWN.contains(&name.as_str()) {
+            if !Self::KNOWN.contains(&name.as_str()) && !name.starts_with("tag:") {
                 return Err(form.service.mistake("InvalidParameterValue", format!("no filter '{name}' here")));
             }
             filters.push(Self { name, values });
@@ -194,22 +217,32 @@ impl Filter {
         Ok(filters)
     }
 
-    const KNOWN: [&str; 5] = [
-        "instance-id",
-        "instance-state-name",
-        "private-ip-address",
-        "private-dns-name",
-        "tag:aws:autoscaling:groupName",
-    ];
+    const KNOWN: [&str; 4] = ["instance-id", "instance-state-name", "private-ip-address", "private-dns-name"];
 
     fn passes(&self, instance: &Instance) -> bool {
+        if let Some(wanted) = self.name.strip_prefix("tag:") {
+            let fits = |value: &str| self.values.iter().any(|pattern| fits(pattern, value));
+            return tags_of(instance).any(|(key, value)| key == wanted && fits(value));
+        }
         let has = match self.name.as_str() {
             "instance-id" => Some(instance.id.clone()),
             "instance-state-name" => Some(instance.state.name().to_owned()),
             "private-ip-address" => instance.address.map(|address| address.to_string()),
-            "private-dns-name" => instance.dns_name(),
-            _ => instance.launched_by.clone(),
+            _ => instance.dns_name(),
         };
         has.is_some_and(|value| self.values.contains(&value))
+    }
+}
+
+/// Whether a value fits a pattern of a filter: `*` and `?` are wildcards, and a backslash escapes them
+/// (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html).
+fn fits(pattern: &str, value: &str) -> bool {
+    let mut rest = pattern.chars();
+    match (rest.next(), value.chars().next()) {
+        (None, end) => end.is_none(),
+        (Some('*'), _) => (0..=value.len()).filter_map(|at| value.get(at..)).any(|tail| fits(rest.as_str(), tail)),
+        (Some(_), None) => false,
+        (Some('\\'), Some(c)) => rest.next() == Some(c) && fits(rest.as_str(), &value[c.len_utf8()..]),
+        (Some(wanted), Some(c)) => (wanted == '?' || wanted == c) && fits(rest.as_str(), &value[c.len_utf8()..]),
     }
 }

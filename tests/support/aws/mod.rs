@@ -23,7 +23,8 @@ use crate::support::cloud::{Cloud, InstanceId};
 use crate::support::http::{self, Answer, Rendezvous, Request};
 use crate::support::lock;
 use actions::{
-    create_or_update_tags, describe_auto_scaling_groups, describe_auto_scaling_instances, describe_instances,
+    create_or_update_tags, create_tags, describe_auto_scaling_groups, describe_auto_scaling_instances,
+    describe_instances,
 };
 use faults::{Asked, Effect, instead_of_answer};
 use kms::{get_public_key, sign};
@@ -44,12 +45,13 @@ pub enum Action {
     CompleteLifecycleAction,
     RecordLifecycleActionHeartbeat,
     DescribeInstances,
+    CreateTags,
     GetPublicKey,
     Sign,
 }
 
 impl Action {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DescribeAutoScalingInstances,
         Self::DescribeAutoScalingGroups,
         Self::CreateOrUpdateTags,
@@ -57,6 +59,7 @@ impl Action {
         Self::CompleteLifecycleAction,
         Self::RecordLifecycleActionHeartbeat,
         Self::DescribeInstances,
+        Self::CreateTags,
         Self::GetPublicKey,
         Self::Sign,
     ];
@@ -70,6 +73,7 @@ impl Action {
             Self::CompleteLifecycleAction => "CompleteLifecycleAction",
             Self::RecordLifecycleActionHeartbeat => "RecordLifecycleActionHeartbeat",
             Self::DescribeInstances => "DescribeInstances",
+            Self::CreateTags => "CreateTags",
             Self::GetPublicKey => "GetPublicKey",
             Self::Sign => "Sign",
         }
@@ -82,7 +86,7 @@ impl Action {
 
     fn service(self) -> Service {
         match self {
-            Self::DescribeInstances => Service::Ec2,
+            Self::DescribeInstances | Self::CreateTags => Service::Ec2,
             Self::GetPublicKey | Self::Sign => Service::Kms,
             Self::DescribeAutoScalingInstances
             | Self::DescribeAutoScalingGroups
@@ -296,6 +300,7 @@ impl State {
             Action::CompleteLifecycleAction => complete_lifecycle_action(&self.cloud, &mut form)?,
             Action::RecordLifecycleActionHeartbeat => record_lifecycle_action_heartbeat(&self.cloud, &mut form)?,
             Action::DescribeInstances => describe_instances(&world, &mut form, effect)?,
+            Action::CreateTags => create_tags(&self.cloud, &mut form)?,
             Action::GetPublicKey => get_public_key(&world, &mut form)?,
             Action::Sign => sign(&world, &mut form)?,
         };
