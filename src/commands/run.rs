@@ -121,13 +121,13 @@ async fn let_start(drive: &Drive<'_>, observation: &Observation, start: &Start) 
     Ok(())
 }
 
-/// Waits until a founder before this one serves. The own port stays open meanwhile: etcds that start first ask here
+/// Waits until those serve who start before this one. The own port stays open meanwhile: etcds that start first ask here
 /// too, and get their 404 at once.
 async fn wait_for_turn(drive: &Drive<'_>, start: &Start) {
     let Some(after) = &start.after else { return };
     let waited = Instant::now();
-    let served = drive.ports.wait_for_turn(after).await.map(|url| url.to_string());
-    debug!(served, waited = ?waited.elapsed(), "waited for an earlier founder");
+    let served = drive.ports.wait_for_turn(after).await;
+    debug!(served, waited = ?waited.elapsed(), "waited for those that start before this one");
 }
 
 /// The file first: whoever is woken by the other one starts with what is in it.

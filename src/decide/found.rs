@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::founders::{Disk, Lives, founders_sighting, gave_up, instance_of, lost_founders, statement_of, tagged};
-use super::start::{clear_backend, refuse, set_aside, wait};
+use super::start::{clear_backend, earlier, refuse, set_aside, wait};
 use super::version::{clash, own_version, versions};
 use super::view::{describe, elapsed, etcds, own_group, peer_views, quorum};
 use crate::model::agreement;
@@ -12,7 +12,7 @@ use crate::model::agreement::Tagged;
 use crate::model::{
     Absence, Action, Agreement, Blind, BlindKind, CLUSTER_TAG, Change, ClusterId, ClusterState, Decision, Ec2,
     Ec2State, FOUNDING_TAG, Founder, FoundingRule, Group, Identity, InitialCluster, InstanceId, MemberUrl, Observation,
-    OwnData, PeerAnswer, Policy, Predecessors, Probe, Reason, Record, Seen, Sighting, Start, Statement,
+    OwnData, PeerAnswer, Policy, Predecessors, Probe, Reason, Record, Seen, Sighting, Start, Statement, Until,
     render_initial_cluster,
 };
 
@@ -218,7 +218,10 @@ impl Beginning<'_> {
         start.initial_cluster = agreement.initial_cluster();
         let own = agreement.founders.iter().find(|f| f.instance == start.name);
         start.peer_url = own.map_or(start.peer_url, |f| f.peer_url.clone());
-        start.after = earlier_founders(&start.initial_cluster, &start.peer_url);
+        // etcd asks the founders in this order.
+        let peer_urls = earlier(start.initial_cluster.iter().map(|(_, url)| url), &start.peer_url);
+        let first = peer_urls.is_empty();
+        start.after = (!first).then_some(Predecessors { peer_urls, until: Until::OneServes, turn: FOUNDER_TURN });
         start.state = ClusterState::New;
         Decision { action: Action::Start(start), reason: Reason::AgreedFounding { cluster: agreement.cluster } }
     }
@@ -278,15 +281,6 @@ impl Beginning<'_> {
             && founders.iter().all(|f| same_generation(self.o, &f.instance) && launched_just_now(self.o, &f.instance))
             && silent.iter().all(|(_, probe)| probe.is_some_and(mute))
     }
-}
-
-/// The founders that etcd asks before this one; None for the first.
-fn earlier_founders(founders: &[(String, MemberUrl)], own: &MemberUrl) -> Option<Predecessors> {
-    // As text, as etcd sorts them.
-    let earlier = founders.iter().map(|(_, url)| url).filter(|url| url.to_string() < own.to_string());
-    let mut peer_urls: Vec<MemberUrl> = earlier.cloned().collect();
-    peer_urls.sort_by_key(ToString::to_string);
-    (!peer_urls.is_empty()).then_some(Predecessors { peer_urls, turn: FOUNDER_TURN })
 }
 
 /// The initial cluster that this group asks for, sorted by instance id, when the group is settled (F02, F06, F71).

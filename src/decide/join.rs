@@ -1,16 +1,24 @@
 //! Joining a formed cluster: who is removed first, what stands in the way, and by whom this node is added.
 
+use std::time::Duration;
+
 use super::confirmed::Confirmed;
 use super::death::{Verdict, judge, silent};
 use super::founders::tagged;
-use super::start::{clear_backend, initial_cluster_of, own_row, refuse, wait};
+use super::start::{clear_backend, earlier, initial_cluster_of, own_row, refuse, wait};
 use super::version::{clash, cluster_versions, follows, own_version, too_old, upgrade_trap, versions};
 use super::view::{Cluster, other_tag, own_group, quorum};
 use crate::model::agreement::Tagged;
 use crate::model::{
-    Action, Change, Decision, EtcdVersion, Identity, InitialCluster, InstanceId, JoinAs, Member, Observation, PeerView,
-    Policy, Proof, Reason, Start, Vote,
+    Action, Change, Decision, EtcdVersion, Identity, InitialCluster, InstanceId, JoinAs, Member, MemberUrl,
+    Observation, PeerView, Policy, Predecessors, Proof, Reason, Start, Until, Vote,
 };
+
+/// An etcd that joins opens its port, asks all members for their version, and serves after that: before 3.6 it waits for
+/// each answer without end (`getVersion`, server/etcdserver/cluster_util.go:280, v3.5.35; :244, v3.6.16). Two that start at
+/// the same moment wait for each other for ever. Members added at the same time start one after the other, each at most
+/// this long after the one before it: once the agent has gone, an etcd of the system's needs a second to serve.
+const JOINER_TURN: Duration = Duration::from_secs(10);
 
 pub(super) fn join(o: &Observation, p: &Policy, me: &Identity, cluster: &Cluster<'_>, start: Start) -> Decision {
     let seen = match Confirmed::of(o, p, cluster) {
@@ -64,7 +72,16 @@ impl Join<'_> {
             return aside;
         }
         start.initial_cluster = initial_cluster_of(self.seen.list, row, &mut start);
+        start.after = self.earlier_joiners(&start.peer_url);
         Decision { action: Action::Start(start), reason: Reason::Resume { member: row.id } }
+    }
+
+    /// Who was added and has not served yet, as this node; None where nobody like that comes before it.
+    fn earlier_joiners(&self, own: &MemberUrl) -> Option<Predecessors> {
+        let joiners = self.seen.list.iter().filter(|m| !m.published());
+        let peer_urls = earlier(joiners.flat_map(|m| &m.peer_urls), own);
+        let first = peer_urls.is_empty();
+        (!first).then_some(Predecessors { peer_urls, until: Until::AllServe, turn: JOINER_TURN })
     }
 
     /// My URL belongs to a member that has run, or that bears another's name (F28, F32, F46).

@@ -49,6 +49,13 @@ pub(super) fn initial_cluster_of(list: &[Member], own: &Member, start: &mut Star
     entries
 }
 
+/// Those of some peer URLs that come before the own one as text, which is how etcd sorts them.
+pub(super) fn earlier<'a>(peer_urls: impl Iterator<Item = &'a MemberUrl>, own: &MemberUrl) -> Vec<MemberUrl> {
+    let mut earlier: Vec<MemberUrl> = peer_urls.filter(|url| url.to_string() < own.to_string()).cloned().collect();
+    earlier.sort_by_key(ToString::to_string);
+    earlier
+}
+
 fn unique_name(m: &Member, taken: &mut BTreeSet<String>) -> String {
     let plain = !m.name.is_empty() && m.name.chars().all(|c| c.is_ascii() && in_initial_cluster(c));
     let name = if plain && !taken.contains(&m.name) { m.name.clone() } else { format!("member-{}", m.id) };

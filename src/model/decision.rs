@@ -92,18 +92,31 @@ pub struct Start {
     pub client_url: MemberUrl,
     /// The address that etcd listens on.
     pub listen: IpAddr,
-    /// The founder whose etcd should serve before the file is written, so that founders start one after another;
-    /// None for the first, and for all who join.
+    /// Whose etcd should serve before the file is written, of those that start for the first time as this one does; None
+    /// where nobody comes before.
     pub after: Option<Predecessors>,
 }
 
-/// The founders of which one should serve before this one starts, in the order of their turns.
+/// Who should serve before this one starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Predecessors {
     /// In the order of their turns.
     pub peer_urls: Vec<MemberUrl>,
-    /// How long each is waited for: a founder that never starts must not keep the others.
+    /// How many of them.
+    pub until: Until,
+    /// How long each is waited for: one that never starts must not keep the others.
     pub turn: Duration,
+}
+
+/// How many of those before it an etcd waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// Any of them, one turn after the other.
+    #[default]
+    OneServes,
+    /// Each, all at the same time.
+    AllServe,
 }
 
 /// etcd's `--initial-cluster-state` (<https://etcd.io/docs/v3.6/op-guide/configuration/>, read 2026-11-21).

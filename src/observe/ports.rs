@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::etcd::{client, peer};
 use crate::model::{
     Absence, ClientView, Ec2State, Instance, InstanceId, MemberId, MemberUrl, PeerAnswer, PeerView, Policy,
-    Predecessors, Probe, Seen, Statement,
+    Predecessors, Probe, Seen, Statement, Until,
 };
 use crate::tls::Tls;
 
@@ -67,23 +67,30 @@ impl Ports {
         client::fetch_client_view(self.client_tls.as_deref(), url).await
     }
 
-    /// Waits until one of some founders serves, and returns its peer URL; None when all their turns are over.
+    /// Waits until enough of those before this one serve, and returns whether they do; false when their turns are over.
     ///
-    /// The second one's turn begins when that of the first is over, and so on: as a rule the first alone is asked.
-    pub async fn wait_for_turn(self: &Arc<Self>, after: &Predecessors) -> Option<MemberUrl> {
+    /// Where one is enough, the second one's turn begins when that of the first is over, and so on: as a rule the first
+    /// alone is asked.
+    pub async fn wait_for_turn(self: &Arc<Self>, after: &Predecessors) -> bool {
         let mut asked = JoinSet::new();
         for (turns, url) in (0..).zip(after.peer_urls.iter().cloned()) {
-            let (ports, before) = (self.clone(), after.turn * turns);
+            let ports = self.clone();
+            let before = match after.until {
+                Until::OneServes => after.turn * turns,
+                Until::AllServe => Duration::ZERO,
+            };
             asked.spawn(async move {
                 tokio::time::sleep(before).await;
                 while !matches!(ports.ask_peer(&url).await, PeerAnswer::Etcd(_)) {
                     tokio::time::sleep(TURN_PAUSE).await;
                 }
-                url
             });
         }
-        let all = after.turn * u32::try_from(after.peer_urls.len()).unwrap_or(1);
-        tokio::time::timeout(all, asked.join_next()).await.ok()??.ok()
+        let turns = u32::try_from(after.peer_urls.len()).unwrap_or(1);
+        match after.until {
+            Until::OneServes => tokio::time::timeout(after.turn * turns, asked.join_next()).await.is_ok(),
+            Until::AllServe => tokio::time::timeout(after.turn, asked.join_all()).await.is_ok(),
+        }
     }
 
     /// Asks a client port alone, as a consumer does.

@@ -4,7 +4,7 @@ use etcd_bootstrap::exit::Exit;
 use etcd_bootstrap::model::ClusterState::{Existing, New};
 use etcd_bootstrap::model::{
     Absence, Action, AddressForm, BlindKind, Change, ClusterId, Decision, InitialCluster, JoinAs, Lack, Member,
-    MemberId, MemberRef, Reason, Seen, Start, render_initial_cluster,
+    MemberId, MemberRef, Reason, Seen, Start, Until, render_initial_cluster,
 };
 
 use super::scene::Learning;
@@ -38,6 +38,21 @@ fn f27_listed_and_unstarted_resumes_without_a_second_add() {
     let voter_added = || Scene::group(3).version(UNSAFE).serving(&[unstarted(1), voter(2), voter(3)], 2..=3);
     voter_added().starts(Existing, "resume");
     voter_added().policy(|p| p.join_as = JoinAs::Voter).starts(Existing, "resume");
+}
+
+/// Members that were added at the same moment, and late founders, in the order of their peer URLs.
+#[test]
+fn f124_who_starts_for_the_first_time_waits_for_those_before_it() {
+    let after = |n: u64, list: &[Member]| {
+        let start = Scene::group(5).me(n).version(UNSAFE).serving(list, 4..=5).starts(Existing, "resume");
+        start.after.map(|after| (after.peer_urls, after.until))
+    };
+    let list = [unstarted(1), unstarted(2), unstarted(3), voter(4), voter(5)];
+    assert_eq!(after(1, &list), None);
+    assert_eq!(after(2, &list), Some((vec![peer(1)], Until::AllServe)));
+    assert_eq!(after(3, &list), Some((vec![peer(1), peer(2)], Until::AllServe)));
+    let list = [voter(1), founder(2), unstarted(3), voter(4), voter(5)];
+    assert_eq!(after(3, &list), Some((vec![peer(2)], Until::AllServe)));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use etcd_client::{Client, MemberAddOptions};
 
@@ -19,6 +20,7 @@ on_every_etcd!(
     f20_a_members_own_old_list_is_no_authority,
     f22_f25_f26_f42_what_others_have_done_meanwhile_is_done,
     f53_f54_a_learner_that_nobody_promotes_is_waited_for_and_pruned_when_dead,
+    f124_two_that_were_added_at_once_start_one_after_the_other,
 );
 
 on_both_ends!(
@@ -222,6 +224,38 @@ async fn f57_f60_an_etcd_without_its_http_gateway_is_understood(mut rig: Rig) {
     nodes[1].boot();
     whole(&rig, &nodes).await;
     assert_eq!(cluster_id(&rig, &nodes).await, id);
+}
+
+/// Two changes at the same moment may both be taken, though etcd takes no second one while a member has not started.
+async fn f124_two_that_were_added_at_once_start_one_after_the_other(mut rig: Rig) {
+    rig.setup.agent_arguments.push("--join-as=voter".into());
+    rig.setup.etcd_environment.insert("ETCD_STRICT_RECONFIG_CHECK".into(), "false".into());
+    let mut nodes = form(&rig, 3).await;
+    let mut client = rig.judge.client(&addresses(&nodes)).await.unwrap();
+    rig.cloud.change(|world| world.set_desired(GROUP, 5));
+    rig.programs.etcd = both_at_once(&rig);
+    let joiners = rig.launch_many(GROUP, 2).unwrap();
+    for joiner in &joiners {
+        add(&mut client, joiner, None).await;
+    }
+    joiners.iter().for_each(Node::boot);
+    nodes.extend(joiners);
+    whole(&rig, &nodes).await;
+}
+
+/// An etcd that starts in the same moment as another one of its kind, where there is one within two seconds.
+fn both_at_once(rig: &Rig) -> PathBuf {
+    let (etcd, here) = (rig.programs.etcd.display(), rig.directory.path().join("started"));
+    std::fs::create_dir(&here).unwrap();
+    let script = format!(
+        "#!/bin/bash\n\
+         [ \"$1\" != --version ] || exec {etcd} --version\n\
+         cd {}; touch $ETCD_NAME\n\
+         for _ in {{1..200}}; do [ $(ls | wc -l) -lt 2 ] || break; sleep 0.01; done\n\
+         exec {etcd} \"$@\"\n",
+        here.display()
+    );
+    rig.directory.script("etcd-in-company", &script).unwrap()
 }
 
 async fn f75_a_unit_with_flags_of_its_own_gets_the_initial_cluster_alone(mut rig: Rig) {
