@@ -61,6 +61,32 @@ async fn f24_forms_and_replaces_a_terminated_instance_with_moto_as_aws() {
 }
 
 #[tokio::test]
+async fn f116_tagged_instances_form_and_one_is_replaced_with_moto_as_aws() {
+    let Some(mut moto) = Moto::start_if_there().await else { return };
+    moto.setup.agent_arguments = ["--discover-tag=etcd=main", "--cluster-size=3"].map(str::to_owned).to_vec();
+    let subnet = moto.create_subnet().await;
+    let mut nodes: Vec<Node> = moto.run_instances(&subnet, 3).await.iter().map(|found| moto.machine(found)).collect();
+    nodes.iter().for_each(Node::boot);
+    let judge = Judge::new();
+    judge.whole_cluster(&addresses(&nodes), PATIENCE).await.unwrap();
+    let cluster = moto.one_cluster(&judge, &nodes).await;
+    nodes[0].wait_for(PATIENCE, |event| matches!(event, Event::ReadyExited { code: 0 })).await.unwrap();
+
+    let dead = nodes.remove(0);
+    dead.cut_power().await;
+    dead.imds.unplug().await;
+    moto.ask("ec2", &[("Action", "TerminateInstances"), ("InstanceId.1", &dead.instance)]).await;
+    nodes.push(moto.machine(&moto.run_instances(&subnet, 1).await[0]));
+    nodes[2].boot();
+    judge.whole_cluster(&addresses(&nodes), PATIENCE).await.unwrap();
+    assert_eq!(moto.one_cluster(&judge, &nodes).await, cluster);
+    nodes[2].wait_for(PATIENCE, |event| matches!(event, Event::ReadyExited { code: 0 })).await.unwrap();
+    let mark = [("Filter.1.Name", "tag:etcd-bootstrap/cluster-id"), ("Filter.1.Value.1", cluster.as_str())];
+    let marked = moto.ask("ec2", &[&[("Action", "DescribeInstances")], &mark[..]].concat()).await;
+    assert_eq!(values(&marked, "instanceId").len(), 4, "the dead one keeps its mark, the new one has got it: {marked}");
+}
+
+#[tokio::test]
 async fn kms_is_answered_by_the_fake_as_by_moto() {
     let Some(moto) = Moto::start_if_there().await else { return };
     let theirs = kms::client(&moto.url, REGION, Credentials::new("test", "test", None, None, "test"));
@@ -94,6 +120,8 @@ pub struct Moto {
     directory: Directory,
     block: Block,
     cloud: Cloud,
+    /// Of its machines.
+    setup: Setup,
     _server: Child,
     /// Holds the block of addresses.
     _claim: TcpListener,
@@ -151,7 +179,8 @@ impl Moto {
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         let url = format!("http://{host}:{port}");
         let cloud = Cloud::default();
-        let moto = Self { url, http, directory, block, cloud, _server: server, _claim: claim };
+        let setup = Setup::default();
+        let moto = Self { url, http, directory, block, cloud, setup, _server: server, _claim: claim };
         let up = until(PATIENCE, async || {
             let answer = moto.http.get(format!("{}/moto-api/", moto.url)).send().await;
             answer.map(|_| ()).map_err(|e| e.to_string())
@@ -160,13 +189,18 @@ impl Moto {
         moto
     }
 
-    /// Makes a network inside the loopback range, so that its addresses can be bound here, and a group in it.
-    async fn launch_group(&self, size: usize) -> Vec<Found> {
+    /// Makes a network inside the loopback range, so that its addresses can be bound here.
+    async fn create_subnet(&self) -> String {
         let range = format!("{}/24", self.block.address(0));
         let vpc = self.ask("ec2", &[("Action", "CreateVpc"), ("CidrBlock", &range)]).await;
         let vpc = values(&vpc, "vpcId").remove(0);
         let subnet = [("Action", "CreateSubnet"), ("VpcId", &vpc), ("CidrBlock", &range), ("AvailabilityZone", ZONE)];
-        let subnet = values(&self.ask("ec2", &subnet).await, "subnetId").remove(0);
+        values(&self.ask("ec2", &subnet).await, "subnetId").remove(0)
+    }
+
+    /// Makes a group in a network of its own.
+    async fn launch_group(&self, size: usize) -> Vec<Found> {
+        let subnet = self.create_subnet().await;
         let template = [
             ("Action", "CreateLaunchTemplate"),
             ("LaunchTemplateName", "etcd"),
@@ -198,8 +232,28 @@ impl Moto {
         self.ask("autoscaling", &call).await;
     }
 
+    /// Launches tagged instances of no group.
+    async fn run_instances(&self, subnet: &str, count: usize) -> Vec<Found> {
+        let count = count.to_string();
+        let call = [
+            ("Action", "RunInstances"),
+            ("ImageId", "ami-12345678"),
+            ("InstanceType", "t4g.small"),
+            ("MinCount", &count),
+            ("MaxCount", &count),
+            ("SubnetId", subnet),
+            ("TagSpecification.1.ResourceType", "instance"),
+            ("TagSpecification.1.Tag.1.Key", "etcd"),
+            ("TagSpecification.1.Tag.1.Value", "main"),
+        ];
+        Self::found(&self.ask("ec2", &call).await)
+    }
+
     async fn instances(&self) -> Vec<Found> {
-        let text = self.ask("ec2", &[("Action", "DescribeInstances")]).await;
+        Self::found(&self.ask("ec2", &[("Action", "DescribeInstances")]).await)
+    }
+
+    fn found(text: &str) -> Vec<Found> {
         let first = |part: &str, name: &str| values(part, name).into_iter().next().unwrap_or_default();
         let found = text.split("<instanceId>").skip(1).map(|part| Found {
             id: part.split('<').next().unwrap_or_default().to_owned(),
@@ -240,7 +294,7 @@ impl Moto {
             etcd: etcd.expect("the tests need an etcd"),
         };
         let place = (found.id.clone(), address);
-        Node::new(&programs, &Setup::default(), place, imds, &self.url, self.directory.path()).unwrap()
+        Node::new(&programs, &self.setup, place, imds, &self.url, self.directory.path()).unwrap()
     }
 
     async fn one_cluster(&self, judge: &Judge, nodes: &[Node]) -> String {
