@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error, GetOptions, Identity, TlsOptions};
+use etcd_client::{Certificate, Client, ConnectOptions, Error, GetOptions, Identity, StatusResponse, TlsOptions};
 use tokio::task::JoinSet;
 
 use crate::errors::{cause, chain};
-use crate::model::{Absence, Blind, BlindKind, ClientView, ClusterId, Member, MemberId, MemberUrl, Scheme, Seen};
+use crate::model::{
+    Absence, Blind, BlindKind, ClientView, ClusterId, Database, Member, MemberId, MemberUrl, Scheme, Seen,
+};
 use crate::names;
 use crate::tls::Tls;
 
@@ -68,8 +70,19 @@ async fn fetch_status_at(url: MemberUrl, options: ConnectOptions) -> Result<(Cli
         commit: None,
         applied: Some(status.raft_applied_index()).filter(|index| *index != 0),
         faults: status.errors().to_vec(),
+        database: database(&status),
     };
     Ok((client, view))
+}
+
+/// None where there is none yet: a database has two pages at least.
+fn database(status: &StatusResponse) -> Option<Database> {
+    let bytes = |size: i64| u64::try_from(size).ok().filter(|bytes| *bytes > 0);
+    Some(Database {
+        size: bytes(status.db_size())?,
+        size_in_use: bytes(status.raft_used_db_size())?,
+        quota: bytes(status.db_size_quota()),
+    })
 }
 
 /// The member list that a quorum stands behind (F20): a linearizable read first brings this member up to all that was

@@ -3,8 +3,9 @@
 //! It answers under peer TLS only, without a quorum and without client auth (E8): the best view of who lives.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use reqwest::tls::TlsInfo;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 
@@ -32,6 +33,7 @@ pub fn client(tls: Option<&Tls>) -> Client {
         .no_proxy()
         .dns_resolver(Names)
         .redirect(reqwest::redirect::Policy::none())
+        .tls_info(true)
         .connect_timeout(TIMEOUT)
         .timeout(TIMEOUT)
         .build()
@@ -45,7 +47,7 @@ pub async fn fetch_peer(client: &Client, url: &MemberUrl, own: Option<&Statement
     if let Ok(statement) = statement {
         return PeerAnswer::Agent(statement);
     }
-    let view = members.and_then(|(cluster_id, members)| {
+    let view = members.and_then(|(certificate_until, cluster_id, members)| {
         let version = version?;
         let decided = version.etcdcluster.filter(|v| !v.is_empty() && v != "not_decided");
         if decided.is_none() && founders_id(&members) != cluster_id {
@@ -54,7 +56,7 @@ pub async fn fetch_peer(client: &Client, url: &MemberUrl, own: Option<&Statement
                  or for the leader's snapshot",
             ));
         }
-        Ok(PeerView { cluster_id, members, server_version: version.etcdserver, cluster_version: decided })
+        Ok(PeerView { cluster_id, members, server_version: version.etcdserver, cluster_version: decided, certificate_until })
     });
     view.map_or_else(PeerAnswer::Absent, PeerAnswer::Etcd)
 }
@@ -65,10 +67,16 @@ fn founders_id(members: &[Member]) -> ClusterId {
     cluster_id(&members.iter().map(|m| m.id).collect::<BTreeSet<_>>())
 }
 
-async fn fetch_members(client: &Client, url: &MemberUrl) -> Result<(ClusterId, Vec<Member>), Absence> {
+async fn fetch_members(
+    client: &Client,
+    url: &MemberUrl,
+) -> Result<(Option<SystemTime>, ClusterId, Vec<Member>), Absence> {
     let reply = get(client, url, "/members", None).await?;
     let id = reply.headers().get("X-Etcd-Cluster-ID").and_then(|id| id.to_str().ok()).map(str::to_owned);
-    parse_members(id, &read_body(reply).await?)
+    let shown = reply.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
+    let until = shown.and_then(crate::tls::end_of);
+    let (cluster, members) = parse_members(id, &read_body(reply).await?)?;
+    Ok((until, cluster, members))
 }
 
 /// Reads a reply to `GET /members` and its header with the cluster's id.

@@ -73,6 +73,11 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Whether this was seen from outside: by who asked for no identity of its own, for it has none.
+    pub fn is_from_outside(&self) -> bool {
+        self.me.blind().is_some_and(|blind| blind.kind == BlindKind::NotAsked)
+    }
+
     /// Whether AWS asked for patience in this pass, at either of its two answers.
     pub fn is_throttled(&self) -> bool {
         let blinds = [self.group.blind(), self.ec2.blind()];
@@ -274,6 +279,9 @@ pub struct PeerView {
     pub server_version: String,
     /// None while the cluster is forming: etcd answers `not_decided` until it had a leader (E17).
     pub cluster_version: Option<String>,
+    /// Until when the certificate is valid that it shows; None in the clear, and where that cannot be read.
+    #[serde(with = "rfc3339::option", default)]
+    pub certificate_until: Option<SystemTime>,
 }
 
 /// What a member said on its client port.
@@ -302,6 +310,20 @@ pub struct ClientView {
     /// `StatusResponse`; server/etcdserver/api/v3rpc/maintenance.go, v3.7.1).
     #[serde(default)]
     pub faults: Vec<String>,
+    /// Its database; None in observations that do not say it.
+    #[serde(default)]
+    pub database: Option<Database>,
+}
+
+/// A member's database, in bytes (`StatusResponse`, api/etcdserverpb/rpc.proto, v3.7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// What it takes on the disk.
+    pub size: u64,
+    /// What of that is in use; a defragmentation gives the rest back.
+    pub size_in_use: u64,
+    /// What it may grow to; etcd says it from 3.6 on.
+    pub quota: Option<u64>,
 }
 
 /// An entry of etcd's member list.

@@ -2,6 +2,7 @@
 //!
 //! Owns the one TLS configuration of each port (rustls with ring, the only provider in the tree).
 
+mod end;
 mod shown;
 mod verify;
 
@@ -14,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 
+pub use self::end::end_of;
 use self::shown::Shown;
 pub use self::verify::Usage;
 use self::verify::{client_verifier, direct_server_verifier, trust, verify};

@@ -264,6 +264,7 @@ impl Scene {
             members: list.to_vec(),
             server_version: self.version.clone(),
             cluster_version: decided.map(str::to_owned),
+            certificate_until: None,
         })
     }
 
@@ -283,6 +284,7 @@ impl Scene {
             commit: None,
             applied: None,
             faults: Vec::new(),
+            database: None,
         };
         let view = self.view(cluster, list, Some("3.6.0"));
         self.probe(peer(n), view, Some(Ok(client)))

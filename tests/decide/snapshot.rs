@@ -25,6 +25,7 @@ fn view(leader: u64) -> ClientView {
         commit: None,
         applied: None,
         faults: Vec::new(),
+        database: None,
     }
 }
 

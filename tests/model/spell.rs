@@ -279,9 +279,10 @@ fn etcd_answer(answer: &Answer) -> (PeerAnswer, Option<Result<ClientView, Absenc
         commit: None,
         applied: None,
         faults: Vec::new(),
+        database: None,
     };
     let cluster_version = led.then(|| "3.6.0".to_owned());
-    let view = PeerView { cluster_id, members, server_version: version, cluster_version };
+    let view = PeerView { cluster_id, members, server_version: version, cluster_version, certificate_until: None };
     // A forming etcd's client port is silent, and not waited for (E17).
     (PeerAnswer::Etcd(view), led.then_some(Ok(client)))
 }
