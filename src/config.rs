@@ -14,6 +14,8 @@ pub struct Config {
     pub policy: Policy,
     /// Whom this node belongs to, or follows.
     pub group: WhichGroup,
+    /// Where the group is, for who looks from outside; None: by the metadata.
+    pub region: Option<String>,
     /// The file that etcd's unit reads.
     pub environment_file: PathBuf,
     /// How much a member's file holds.

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args};
 
 use super::compat::go_bool;
+use super::is_set;
 use crate::config::ProxyStyle;
 use crate::model::{
     FoundingRule, InitialCluster, InstanceTag, JoinAs, Leave, MemberUrl, Prune, WhichGroup, launch_hook, terminate_hook,
@@ -26,6 +27,11 @@ pub struct GroupOptions {
     /// How many members they are to be, with --discover-tag: an Auto Scaling group says it itself
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_CLUSTER_SIZE", value_name = "N")]
     pub cluster_size: Option<NonZeroUsize>,
+
+    /// The region of the group that is named, for `status` on a machine that is no instance: no metadata are asked then
+    /// [default: AWS_REGION, where the group's name is given, else this instance's]
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_REGION", value_name = "REGION")]
+    pub region: Option<String>,
 
     /// Write a consumer's file: the endpoints of the cluster of --scaling-group-name; changes nothing in etcd
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PROXY_MODE", value_name = "BOOL", value_parser = go_bool,
@@ -74,6 +80,15 @@ impl GroupOptions {
             return missing("--discover-tag needs --cluster-size: how many members there are to be");
         }
         None
+    }
+
+    /// Where the group is, for who looks from outside; None where the metadata have to tell it. The variables are those of
+    /// the SDKs: who has set one of them for the AWS CLI is understood.
+    pub(super) fn region_from_outside(&self) -> Option<String> {
+        let variables = || ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().filter(|name| is_set(name));
+        let named = self.scaling_group_name.as_ref();
+        // The tag of plain instances is among the variables of each of them.
+        self.region.clone().or_else(|| named.and_then(|_| variables().find_map(|name| std::env::var(name).ok())))
     }
 }
 

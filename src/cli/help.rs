@@ -4,9 +4,10 @@ use clap::{Arg, Command};
 
 /// Which options are used by which commands: ids, and names, with blanks between them. A command accepts the others too:
 /// all units share one file of variables, and old command lines go on working.
-pub const USES: [(&str, &str); 35] = [
+pub const USES: [(&str, &str); 36] = [
     ("scaling_group_name discover_tag", "run status ready watch leave recover certificate"),
     ("cluster_size", "run status ready watch leave recover"),
+    ("region", "status"),
     ("proxy_mode", "run status certificate"),
     ("proxy_style", "run"),
     ("endpoints", "run certificate"),

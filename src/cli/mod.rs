@@ -25,7 +25,7 @@ use self::cluster::GroupOptions;
 use self::compat::from_go_form;
 use self::snapshots::from;
 use crate::config::From;
-use crate::model::GivenUp;
+use crate::model::{GivenUp, WhichGroup};
 
 /// Bootstraps etcd on an EC2 Auto Scaling group: reads the group, removes members whose instance is proven dead,
 /// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
@@ -148,6 +148,11 @@ fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> 
     }
     if let Some(why) = misplaced_endpoints(command.as_ref(), group) {
         return conflict(why);
+    }
+    if command == &Some(Command::Status) && group.region.is_some() && group.which() == WhichGroup::Scaling(None) {
+        return missing(
+            "--region needs --scaling-group-name or --discover-tag: who is no instance has no group of its own",
+        );
     }
     if let Some(why) = options.certificates.missing(group.proxy_mode, &options.tls) {
         return missing(why);

@@ -62,6 +62,7 @@ impl Options {
         Config {
             policy: self.policy(),
             group: group.which(),
+            region: group.region_from_outside(),
             environment_file: node.environment_file.clone(),
             emit: node.emit,
             proxy_style: group.proxy_style,

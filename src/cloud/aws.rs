@@ -29,8 +29,9 @@ use crate::names::Names;
 /// AWS answers in 50 to 300 ms; a call that takes this long is better asked again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What an instance without credentials lacks.
-pub(super) const GIVE_A_ROLE: &str = "; give the instance an instance profile whose role has the policy in README.md";
+/// What an instance without credentials lacks, and who is none.
+pub(super) const GIVE_A_ROLE: &str = "; give the instance an instance profile whose role has the policy in README.md; elsewhere \
+                                      set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
 
 /// No group that fits one etcd cluster fills more pages than this: a reply that never ends is a fault.
 pub(super) const MAX_PAGES: usize = 50;

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use aws_config::SdkConfig;
 use aws_sdk_ec2::types::{Filter, InstanceNetworkInterface, Reservation, Tag};
 
+use super::Place;
 use super::aws::{CallError, Date, MAX_PAGES, Whole, classify, endless};
 use super::plain::{Tagged, id, state};
-use crate::model::{Addresses, Ec2, Group, Identity, Instance, InstanceId, InstanceTag};
+use crate::model::{Addresses, Ec2, Group, Instance, InstanceId, InstanceTag};
 
 /// The service in one region.
 #[derive(Clone)]
@@ -62,12 +63,12 @@ impl Instances {
         &self,
         tag: &InstanceTag,
         size: usize,
-        me: &Identity,
+        place: &Place,
         read_at: SystemTime,
     ) -> Result<(Group, Ec2), CallError> {
         let date = Date::default();
         let reply = self.describe_tagged(tag, &date).await?;
-        let tagged = Tagged::of(&reply, tag, me)?;
+        let tagged = Tagged::of(&reply, tag, place)?;
         Ok((tagged.group(size, read_at, date.read())?, all_of(found(tagged.instances()))))
     }
 
@@ -79,11 +80,11 @@ impl Instances {
     pub async fn mark(
         &self,
         tag: &InstanceTag,
-        me: &Identity,
+        place: &Place,
         marks: &BTreeMap<String, String>,
     ) -> Result<(), CallError> {
         let reply = self.describe_tagged(tag, &Date::default()).await?;
-        let tagged = Tagged::of(&reply, tag, me)?;
+        let tagged = Tagged::of(&reply, tag, place)?;
         let mut all = tagged.marks()?;
         all.extend(marks.clone());
         let all = all.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());

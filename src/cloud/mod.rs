@@ -46,6 +46,8 @@ pub struct Cloud {
     /// Made when it is needed: it reads all of the system's authorities, and a consumer's run hardly ever asks.
     ways: OnceLock<Ways>,
     group: WhichGroup,
+    /// None: this instance's.
+    region: Option<String>,
     identity: Option<Identity>,
     services: Option<Services>,
     last: Option<(Seen<Group>, Seen<Ec2>)>,
@@ -55,6 +57,13 @@ pub struct Cloud {
 struct Ways {
     http: SharedHttpClient,
     imds: aws_config::imds::Client,
+}
+
+/// Where this is.
+struct Place {
+    region: String,
+    /// None on a machine that is no instance.
+    instance: Option<InstanceId>,
 }
 
 /// The services of one region.
@@ -68,7 +77,13 @@ struct Services {
 impl Cloud {
     /// Has not asked yet.
     pub fn new(group: WhichGroup) -> Self {
-        Self { ways: OnceLock::new(), group, identity: None, services: None, last: None }
+        Self { ways: OnceLock::new(), group, region: None, identity: None, services: None, last: None }
+    }
+
+    /// The same of a region, for who is no instance of it.
+    #[must_use]
+    pub fn in_region(self, region: Option<String>) -> Self {
+        Self { region, ..self }
     }
 
     fn ways(&self) -> &Ways {
@@ -217,8 +232,8 @@ impl Cloud {
     /// `Denied` where the role does not allow it; why the region is not known.
     pub async fn tag_group(&mut self, group: &str, tags: &BTreeMap<String, String>) -> Result<(), Blind> {
         if let WhichGroup::Tagged { tag, .. } = self.group.clone() {
-            let me = self.identity().await?;
-            return Ok(self.services().await?.instances.mark(&tag, &me, tags).await?);
+            let place = self.place().await?;
+            return Ok(self.services().await?.instances.mark(&tag, &place, tags).await?);
         }
         Ok(self.services().await?.autoscaling.tag_group(group, tags).await?)
     }
@@ -278,8 +293,8 @@ impl Cloud {
     }
 
     async fn fetch_tagged(&mut self, tag: &InstanceTag, size: usize) -> Result<(Group, Ec2), Blind> {
-        let me = self.identity().await?;
-        Ok(self.services().await?.instances.fetch_tagged(tag, size, &me, now()).await?)
+        let place = self.place().await?;
+        Ok(self.services().await?.instances.fetch_tagged(tag, size, &place, now()).await?)
     }
 
     async fn group_name(&mut self) -> Result<String, Blind> {
@@ -292,11 +307,19 @@ impl Cloud {
         Ok(name)
     }
 
-    /// The clients, once the metadata has told the region.
+    /// By the metadata, where the region is not told.
+    async fn place(&mut self) -> Result<Place, Blind> {
+        match self.region.clone() {
+            Some(region) => Ok(Place { region, instance: None }),
+            None => self.identity().await.map(|me| Place { region: me.region, instance: Some(me.instance) }),
+        }
+    }
+
+    /// The clients, once the region is known.
     async fn services(&mut self) -> Result<&Services, Blind> {
-        let me = self.identity().await?;
+        let Place { region, .. } = self.place().await?;
         if self.services.is_none() {
-            let config = aws::config(self.ways().http.clone(), &me.region).await;
+            let config = aws::config(self.ways().http.clone(), &region).await;
             self.services = Some(Services {
                 autoscaling: AutoScaling::new(&config),
                 instances: Instances::new(&config),

@@ -5,10 +5,11 @@ use std::time::SystemTime;
 
 use aws_sdk_ec2::types::{Instance, Reservation};
 
+use super::Place;
 use super::aws::CallError;
 use crate::errors::Failed;
 use crate::model::{
-    BlindKind, CLUSTER_TAG, Ec2State, FOUNDING_TAG, Group, Identity, InstanceId, InstanceTag, LifecycleState, Plain,
+    BlindKind, CLUSTER_TAG, Ec2State, FOUNDING_TAG, Group, InstanceId, InstanceTag, LifecycleState, Plain,
     REPLACED_TAG, read_replaced,
 };
 
@@ -24,15 +25,16 @@ pub(super) struct Tagged<'a> {
 }
 
 impl<'a> Tagged<'a> {
-    /// Those of this node's VPC; where it has no such tag, as a consumer's has not, those of the only VPC that has some.
+    /// Those of this node's VPC; where it has no such tag, as a consumer's has not, or is no instance, those of the only VPC
+    /// that has some.
     ///
     /// # Errors
     /// `Absent` where there are none, `Ambiguous` where several VPCs have some.
-    pub(super) fn of(reply: &'a [Reservation], tag: &'a InstanceTag, me: &Identity) -> Result<Self, CallError> {
+    pub(super) fn of(reply: &'a [Reservation], tag: &'a InstanceTag, place: &Place) -> Result<Self, CallError> {
         // EC2 takes the value for a pattern: what is no such tag is left out.
         let has_it = |i: &&Instance| value(i, &tag.key) == Some(&tag.value);
         let all = || reply.iter().flat_map(Reservation::instances).filter(has_it);
-        let mine = all().find(|i| i.instance_id() == Some(me.instance.as_str())).and_then(Instance::vpc_id);
+        let mine = all().find(|i| place.instance.is_some() && id(i) == place.instance).and_then(Instance::vpc_id);
         let vpcs: BTreeSet<&str> = match mine {
             Some(mine) => BTreeSet::from([mine]),
             None => all().filter_map(Instance::vpc_id).collect(),
@@ -47,7 +49,7 @@ impl<'a> Tagged<'a> {
         let owner = reply.iter().find_map(Reservation::owner_id).unwrap_or_default();
         // The addresses of another VPC may be the same, and are others.
         let instances = all().filter(|i| i.vpc_id().is_none_or(|of| of == vpc)).collect();
-        Ok(Self { tag, place: format!("{}:{owner}:{vpc}", me.region), instances })
+        Ok(Self { tag, place: format!("{}:{owner}:{vpc}", place.region), instances })
     }
 
     /// The instances, as EC2 has them.

@@ -96,7 +96,7 @@ impl<'a> Drive<'a> {
         let (ports, config) = (setup.ports(), &setup.config);
         let started = Instant::now();
         Self {
-            cloud: setup.cloud(),
+            cloud: setup.cloud().in_region(config.region.clone().filter(|_| course.scope == Scope::Outside)),
             observer: setup.observer(ports.clone(), course.own_ports),
             voice: None,
             saves: false,
@@ -203,7 +203,9 @@ impl<'a> Drive<'a> {
             match (&self.voice, self.course.scope) {
                 (Some(voice), _) => voice.news().await,
                 (None, Scope::LifeCycle) => self.cloud.wait_for_notice(target, &observation.notices).await,
-                (None, Scope::Everything | Scope::Myself | Scope::Group | Scope::Last) => std::future::pending().await,
+                (None, Scope::Everything | Scope::Myself | Scope::Group | Scope::Last | Scope::Outside) => {
+                    std::future::pending().await
+                }
             }
         };
         let heard = tokio::select! {

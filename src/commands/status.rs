@@ -1,65 +1,63 @@
 //! What is seen of each instance and member, and whether the cluster is sound. Changes nothing.
 
+use serde::Serialize;
 use tracing::warn;
 
 use super::drive::{Course, Drive};
 use super::dry_run::BETWEEN_LOOKS;
 use super::run::COURSE as RUN;
-use crate::config::Output;
-use crate::decide::health::{Unsound, clusters, other_scheme, soundness};
+use crate::config::{Config, Output};
+use crate::decide::health::{Unsound, other_scheme, soundness};
+use crate::decide::health_of_members;
 use crate::decide::life::future;
 use crate::exit::Exit;
 use crate::files::saved;
-use crate::issue::state;
+use crate::issue::{State, state};
+use crate::model::{BlindKind, Observation, SnapshotRecord};
 use crate::observe::{OwnPorts, Scope};
-use crate::report::{Snapshots, health_table};
+use crate::report::{Snapshots, Status, health_table};
 use crate::setup::Setup;
 
+/// On an instance.
 const COURSE: Course = Course { scope: Scope::LifeCycle, own_ports: OwnPorts::Ask, ..RUN };
 
-/// Grows when a program that reads it would misread it.
-const SCHEMA_VERSION: u32 = 1;
+/// On any other machine.
+const FROM_OUTSIDE: Course = Course { scope: Scope::Outside, ..COURSE };
+
+/// What a program is told.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    status: Status<'a>,
+    certificate: Option<&'a State>,
+    snapshots: Option<&'a Snapshots<'a>>,
+}
 
 /// Prints the instances and members as a table, and whether the cluster is sound.
 pub async fn status(setup: &Setup) -> Exit {
-    let policy = &setup.config.policy;
-    let looked = Drive::new(setup, COURSE).look_twice(BETWEEN_LOOKS).await;
+    let (config, policy) = (&setup.config, &setup.config.policy);
+    let course = if config.region.is_some() { FROM_OUTSIDE } else { COURSE };
+    let looked = Drive::new(setup, course).look_twice(BETWEEN_LOOKS).await;
     let Some(observation) = looked else { return Exit::Unavailable };
-    let (table, sound) = (health_table(&observation), soundness(&observation, policy));
-    let line = sound.as_ref().map_or_else(ToString::to_string, Clone::clone);
-    let ills = match &sound {
-        Err(Unsound::Ill(ills)) => ills.as_slice(),
-        Ok(_) | Err(Unsound::Unknown(_)) => &[],
-    };
-    let certificate = setup.config.issuing.as_ref().map(|issuing| state(&setup.config, issuing));
-    let record = saved::read_snapshot(&setup.config.state_dir);
-    let wanted = record.is_some() || setup.config.snapshots.to.is_some();
-    let snapshots = wanted.then(|| Snapshots::new(record.as_ref(), observation.taken_at));
-    match setup.config.output {
+    let (members, sound) = (health_of_members(&observation, policy), soundness(&observation, policy));
+    let certificate = config.issuing.as_ref().map(|issuing| state(config, issuing));
+    let record = saved::read_snapshot(&config.state_dir);
+    let snapshots = snapshots(config, &observation, record.as_ref());
+    match config.output {
         Output::Json => {
-            let told = serde_json::json!({
-                "schema_version": SCHEMA_VERSION,
-                "clusters": clusters(&observation),
-                "sound": match &sound {
-                    Ok(_) => Some(true),
-                    Err(Unsound::Ill(_)) => Some(false),
-                    Err(Unsound::Unknown(_)) => None,
-                },
-                "summary": line,
-                "ills": ills,
-                "nodes": table.rows,
-                "certificate": certificate,
-                "snapshots": snapshots,
-            });
-            println!("{told}");
+            let status = Status::new(&observation, &members, &sound);
+            let told = Told { status, certificate: certificate.as_ref(), snapshots: snapshots.as_ref() };
+            println!("{}", serde_json::to_string(&told).unwrap_or_default());
         }
         Output::Text => {
             let certificate = certificate.map(|state| state.text()).unwrap_or_default();
             let known = snapshots.as_ref().map(|known| known.text(observation.taken_at)).unwrap_or_default();
-            println!("{}{certificate}{known}{line}", table.text());
+            let line = sound.as_ref().map_or_else(ToString::to_string, Clone::clone);
+            println!("{}{certificate}{known}{line}", health_table(&observation, &members).text());
         }
     }
-    for told in other_scheme(&observation, policy).into_iter().chain(future(&observation)) {
+    let told = other_scheme(&observation, policy).into_iter().chain(future(&observation));
+    for told in told.chain(way_in(&observation)) {
         warn!("{told}");
     }
     let silent = snapshots.is_some_and(|known| known.ill.is_some());
@@ -69,4 +67,22 @@ pub async fn status(setup: &Setup) -> Exit {
         Ok(_) if !silent => Exit::Done,
         Ok(_) | Err(Unsound::Ill(_)) => Exit::TryAgain,
     }
+}
+
+/// The snapshots as this machine knows them. Who is no instance never takes one.
+fn snapshots<'a>(
+    config: &Config,
+    observation: &Observation,
+    record: Option<&'a SnapshotRecord>,
+) -> Option<Snapshots<'a>> {
+    let wanted = record.is_some() || config.snapshots.to.is_some() && !observation.is_from_outside();
+    wanted.then(|| Snapshots::new(record, observation.taken_at))
+}
+
+/// What who has no metadata can do.
+fn way_in(observation: &Observation) -> Option<String> {
+    let blind = observation.me.blind().filter(|blind| blind.kind == BlindKind::Unreachable);
+    blind.map(|_| {
+        "on a machine that is no instance, give status --scaling-group-name or --discover-tag, and --region".to_owned()
+    })
 }

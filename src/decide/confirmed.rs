@@ -30,7 +30,7 @@ impl<'a> Confirmed<'a> {
 
     /// Whether a member's etcd answers as one of this cluster.
     pub(super) fn answers(&self, m: &Member) -> bool {
-        self.cluster.views.iter().any(|(url, _)| m.peer_urls.contains(url))
+        self.cluster.answers(m)
     }
 
     /// Learners and members that never started go first: removing them costs nothing and they block every join (F53).

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::view::{continued, elapsed, is_stranger, own_group};
 use crate::model::{
     Absence, Ec2, Group, Identity, Instance, InstanceId, Member, MemberUrl, Observation, PeerAnswer, Policy, Probe,
-    Proof, Sighting,
+    Proof, Seen, Sighting,
 };
 
 /// How long a member whose instance EC2 has forgotten must have been silent. It has to outlast the lag of EC2's own
@@ -37,12 +37,23 @@ pub enum Verdict {
 
 /// Judges one member. Only positive evidence makes it dead; silence alone never does (F33-F38).
 pub fn judge(o: &Observation, p: &Policy, m: &Member) -> Verdict {
-    let (me, group, ec2) = match own_group(o) {
-        Ok(seen) => seen,
-        Err(reason) => return Verdict::Unknown(reason.to_string()),
-    };
+    match own_group(o) {
+        Ok((me, group, ec2)) => judge_by(o, p, (Some(me), group, ec2), m),
+        Err(reason) => Verdict::Unknown(reason.to_string()),
+    }
+}
+
+/// The same for who only looks: from outside, no reply has to hold the one who asks, and nothing is removed on this word.
+pub(super) fn judge_from_anywhere(o: &Observation, p: &Policy, m: &Member) -> Verdict {
+    match (&o.group, &o.ec2) {
+        (Seen::Yes(group), Seen::Yes(ec2)) if o.is_from_outside() => judge_by(o, p, (None, group, ec2), m),
+        (Seen::Yes(_) | Seen::No(_), _) => judge(o, p, m),
+    }
+}
+
+fn judge_by(o: &Observation, p: &Policy, (me, group, ec2): (Option<&Identity>, &Group, &Ec2), m: &Member) -> Verdict {
     let Some(owner) = owner_of(m, ec2, group) else { return judge_unowned(o, p, (me, ec2), m) };
-    if owner == me.instance {
+    if me.is_some_and(|me| me.instance == owner) {
         return Verdict::Me;
     }
     let proof = ec2_proof(ec2, &owner).or_else(|| leaving_proof(o, &owner).filter(|_| silent(o, p, m)));
@@ -58,7 +69,7 @@ pub fn judge(o: &Observation, p: &Policy, m: &Member) -> Verdict {
         (None, None) if !silent(o, p, m) => {
             Verdict::Alive(format!("EC2 does not know {owner}, but its peer port is not silent"))
         }
-        (None, None) if !m.peer_urls.iter().any(|url| in_vpc(me, url)) => {
+        (None, None) if me.is_some_and(|me| !m.peer_urls.iter().any(|url| in_vpc(me, url))) => {
             Verdict::Foreign(format!("EC2 does not know {owner}, and its address is not in this VPC"))
         }
         (None, None) => match confirmed_silence(o, p, m, FORGOTTEN_GRACE) {
@@ -70,10 +81,11 @@ pub fn judge(o: &Observation, p: &Policy, m: &Member) -> Verdict {
 
 /// A member with no instance to its name. One that never started and whose address nobody in the group holds was left
 /// behind by a node that died between its add and its start (F26).
-fn judge_unowned(o: &Observation, p: &Policy, (me, ec2): (&Identity, &Ec2), m: &Member) -> Verdict {
+fn judge_unowned(o: &Observation, p: &Policy, (me, ec2): (Option<&Identity>, &Ec2), m: &Member) -> Verdict {
     // At a further address of an instance may be a container's etcd, which a person adds just now.
     let held = ec2.found.values().any(|i| m.peer_urls.iter().any(|url| i.has(url)));
-    let never_started = m.name.is_empty() && !m.published() && !held && m.peer_urls.iter().any(|url| in_vpc(me, url));
+    let near = me.is_some_and(|me| m.peer_urls.iter().any(|url| in_vpc(me, url)));
+    let never_started = m.name.is_empty() && !m.published() && !held && near;
     match confirmed_silence(o, p, m, NEVER_STARTED_GRACE) {
         Some(silent_for) if never_started => Verdict::Dead(Proof::NeverStarted { silent_for }),
         Some(silent_for) if p.prune_foreign => Verdict::Dead(Proof::Foreign { silent_for }),
@@ -110,7 +122,7 @@ pub(super) fn gone_leaver(o: &Observation, id: &InstanceId) -> Option<Sighting<(
 
 /// What speaks against EC2's word about the instance that a member is named after: an instance which started from a copy
 /// of the member's disk has given it its own name (F88). One that waits without data at the address is not the member.
-fn contradiction(o: &Observation, me: &Identity, ec2: &Ec2, owner: &InstanceId, m: &Member) -> Option<String> {
+fn contradiction(o: &Observation, me: Option<&Identity>, ec2: &Ec2, owner: &InstanceId, m: &Member) -> Option<String> {
     let at_its_url = |probe: &&Probe| m.peer_urls.contains(&probe.asked) && !is_stranger(o, probe);
     let mut probes = o.probes.iter().filter(at_its_url);
     let state = ec2.found.get(owner).map_or("unknown", |i| i.state.as_str());
@@ -118,14 +130,15 @@ fn contradiction(o: &Observation, me: &Identity, ec2: &Ec2, owner: &InstanceId, 
     if let Some(probe) = probes.clone().find(|probe| state == "terminated" && itself(probe)) {
         return Some(format!("EC2 says that {owner} is {state}, but the member answers at {}", probe.asked));
     }
-    let (holder, instance) = living_holder(ec2, m, &[owner, &me.instance])?;
+    let without: Vec<&InstanceId> = me.map(|me| &me.instance).into_iter().chain([owner]).collect();
+    let (holder, instance) = living_holder(ec2, m, &without)?;
     let vacant = probes.any(|probe| matches!(probe.peer, PeerAnswer::Agent(_)));
     let why = || format!("EC2 says that {owner} is {state}, but its address is that of {holder}, {}", instance.state);
     (!vacant).then(why)
 }
 
 /// The instance that a member stands for: by its name, or else by its address (F26).
-fn owner_of(m: &Member, ec2: &Ec2, group: &Group) -> Option<InstanceId> {
+pub(super) fn owner_of(m: &Member, ec2: &Ec2, group: &Group) -> Option<InstanceId> {
     InstanceId::from_member_name(&m.name).or_else(|| {
         let holders = ec2.found.iter().filter(|(_, i)| holds(i, m));
         holders

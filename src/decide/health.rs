@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::Serialize;
+
 use super::confirmed::Confirmed;
-use super::death::{Verdict, judge};
+use super::death::{Verdict, judge_from_anywhere};
 use super::sound::{ills, is_terminating};
-use super::view::{formed_clusters, is_stranger, listed_members};
+use super::view::{is_stranger, listed_members, seen_clusters};
 use crate::model::{
-    Action, Blind, CLUSTER_TAG, Change, ClientView, ClusterId, Decision, Member, Observation, OwnData, Policy, Reason,
-    Role, Seen, UNTAGGED,
+    Absence, Action, Blind, CLUSTER_TAG, Change, ClientView, ClusterId, Decision, Member, Observation, OwnData,
+    PeerAnswer, Policy, Probe, Reason, Role, Seen, UNTAGGED,
 };
 
 /// What speaks against a decision without being in its way, a sentence each.
@@ -40,20 +42,104 @@ pub fn doubts(o: &Observation, p: &Policy, decision: &Decision) -> Vec<String> {
     doubts
 }
 
+/// What keeps a cluster from being called sound, as programs are told it: what weighs most comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The metadata did not tell who this node is.
+    MetadataBlind,
+    /// Auto Scaling did not tell of the group.
+    GroupBlind,
+    /// EC2 did not tell of the instances.
+    Ec2Blind,
+    /// No port of any instance can be reached from here, by who is no instance itself.
+    CutOff,
+    /// No member answers with a quorum.
+    NoQuorum,
+    /// Members of several clusters answer.
+    TwoClusters,
+    /// A member has an alarm.
+    Alarm,
+    /// A member's instance is gone for good.
+    ProvenDead,
+    /// A voter does not answer at one of its ports.
+    MemberSilent,
+    /// A voter answers, and does not do what it should.
+    MemberIll,
+    /// A voter is far behind the leader.
+    MemberBehind,
+    /// A member is no voter yet.
+    NotVoting,
+    /// The group has no tag that names its cluster.
+    Untagged,
+    /// The group's tag names another cluster.
+    NotTheTaggedCluster,
+    /// There are more or fewer members than the group wants, or not all of them serve.
+    WrongSize,
+}
+
+impl Cause {
+    /// All.
+    pub const ALL: [Self; 15] = [
+        Self::MetadataBlind,
+        Self::GroupBlind,
+        Self::Ec2Blind,
+        Self::CutOff,
+        Self::NoQuorum,
+        Self::TwoClusters,
+        Self::Alarm,
+        Self::ProvenDead,
+        Self::MemberSilent,
+        Self::MemberIll,
+        Self::MemberBehind,
+        Self::NotVoting,
+        Self::Untagged,
+        Self::NotTheTaggedCluster,
+        Self::WrongSize,
+    ];
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ill {
+    /// For programs.
+    pub cause: Cause,
+    /// For people: a sentence.
+    pub why: String,
+}
+
 /// Why a cluster is not called sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsound {
     /// Too little could be looked at to tell.
-    Unknown(String),
-    /// A sentence for each thing that is not as it must be.
-    Ill(Vec<String>),
+    Unknown(Ill),
+    /// All that is not as it must be.
+    Ill(Vec<Ill>),
+}
+
+impl Unsound {
+    /// What weighs most.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Unknown(ill) => Some(ill.cause),
+            Self::Ill(ills) => ills.iter().map(|ill| ill.cause).min(),
+        }
+    }
+
+    /// What is not as it must be, a sentence each; none where that is not known.
+    pub fn ills(&self) -> Vec<&str> {
+        match self {
+            Self::Unknown(_) => Vec::new(),
+            Self::Ill(ills) => ills.iter().map(|ill| ill.why.as_str()).collect(),
+        }
+    }
 }
 
 impl fmt::Display for Unsound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown(why) => write!(f, "not known: {why}"),
-            Self::Ill(ills) => write!(f, "not sound: {}", ills.join("; ")),
+            Self::Unknown(ill) => write!(f, "not known: {}", ill.why),
+            Self::Ill(_) => write!(f, "not sound: {}", self.ills().join("; ")),
         }
     }
 }
@@ -64,45 +150,75 @@ impl fmt::Display for Unsound {
 /// # Errors
 /// Why it is not, or why that is not known.
 pub fn soundness(o: &Observation, p: &Policy) -> Result<String, Unsound> {
-    let blind = |blind: &Blind| Unsound::Unknown(blind.to_string());
-    let ill = |why: String| Unsound::Ill(vec![why]);
-    let group = match &o.group {
-        Seen::Yes(group) => group,
-        Seen::No(why) => return Err(blind(why)),
+    let unknown = |cause, blind: &Blind| Unsound::Unknown(Ill { cause, why: blind.to_string() });
+    let ill = |cause, why: String| Unsound::Ill(vec![Ill { cause, why }]);
+    let group = match (&o.group, &o.me) {
+        (Seen::Yes(group), _) => group,
+        (Seen::No(why), Seen::No(_)) if !o.is_from_outside() => return Err(unknown(Cause::MetadataBlind, why)),
+        (Seen::No(why), Seen::Yes(_) | Seen::No(_)) => return Err(unknown(Cause::GroupBlind, why)),
     };
     if let Seen::No(why) = &o.ec2 {
-        return Err(blind(why));
+        return Err(unknown(Cause::Ec2Blind, why));
+    }
+    if let Some(why) = cut_off(o) {
+        return Err(Unsound::Unknown(Ill { cause: Cause::CutOff, why }));
     }
     let views = views(o);
     let ids = clusters(o);
     let Some(list) = views.iter().find_map(|view| view.quorum_list.ok()) else {
-        return Err(ill("no member answers with a quorum".into()));
+        return Err(ill(Cause::NoQuorum, "no member answers with a quorum".into()));
     };
     if ids.len() > 1 {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        return Err(ill(format!("several clusters answer: {}", ids.join(", "))));
+        return Err(ill(Cause::TwoClusters, format!("several clusters answer: {}", ids.join(", "))));
     }
-    let unfit = list.iter().filter(|m| m.learner || !m.published()).map(ToString::to_string);
-    let dead = list.iter().filter(|m| matches!(judge(o, p, m), Verdict::Dead(_))).map(ToString::to_string);
+    let ills = ills_of(o, p, list);
+    if !ills.is_empty() {
+        return Err(Unsound::Ill(ills));
+    }
     let serving = views.iter().filter(|view| view.quorum_list.ok().is_some()).count();
-    let desired = group.desired;
-    let formed = formed_clusters(o);
-    let behind = formed.values().find_map(|cluster| Confirmed::of(o, p, cluster).ok()).map(|seen| ills(&seen));
-    let faults: Vec<String> = unfit
-        .map(|m| format!("{m} is no voter yet"))
-        .chain(dead.map(|m| format!("{m} is dead")))
-        .chain(behind.unwrap_or_default())
-        .chain(tag_fault(o))
-        .collect();
-    if !faults.is_empty() {
-        return Err(Unsound::Ill(faults));
-    }
-    let leaving = list.iter().filter(|m| is_terminating(o, m)).count();
+    let (desired, leaving) = (group.desired, list.iter().filter(|m| is_terminating(o, m)).count());
     if list.len() != desired + leaving || serving != list.len() {
-        return Err(ill(format!("{serving} of {} members serve, {desired} instances are desired", list.len())));
+        let why = format!("{serving} of {} members serve, {desired} instances are desired", list.len());
+        return Err(ill(Cause::WrongSize, why));
     }
     let id = ids.first().map(ToString::to_string).unwrap_or_default();
     Ok(format!("sound: cluster {id}, {serving} of {desired} members serve"))
+}
+
+/// What is not as it must be with members that a quorum confirms, and with the tag of their group.
+fn ills_of(o: &Observation, p: &Policy, list: &[Member]) -> Vec<Ill> {
+    let ill = |cause, why| Ill { cause, why };
+    let unfit = list.iter().filter(|m| m.learner || !m.published());
+    let dead = list.iter().filter(|m| matches!(judge_from_anywhere(o, p, m), Verdict::Dead(_)));
+    let seen = seen_clusters(o);
+    let voters = seen.values().find_map(|cluster| Confirmed::of(o, p, cluster).ok()).map(|seen| ills(&seen));
+    let tag = tag_fault(o).map(|fault| {
+        let tagged = o.group.ok().is_some_and(|group| group.cluster_tag.is_some());
+        ill(if tagged { Cause::NotTheTaggedCluster } else { Cause::Untagged }, fault)
+    });
+    let unfit = unfit.map(|m| ill(Cause::NotVoting, format!("{m} is no voter yet")));
+    let dead = dead.map(|m| ill(Cause::ProvenDead, format!("{m} is dead")));
+    unfit.chain(dead).chain(voters.unwrap_or_default()).chain(tag).collect()
+}
+
+/// Why nothing is to be told of a cluster by its ports: none can be reached from here. Of a machine that is none of theirs
+/// that says nothing of the members: a refusal would, for somebody refuses.
+fn cut_off(o: &Observation) -> Option<String> {
+    let lost = |absence: &Absence| match absence {
+        Absence::NoAnswer(_) | Absence::NoName(_) | Absence::Tls(_) | Absence::Denied(_) | Absence::NotAsked => true,
+        Absence::Refused | Absence::NotUnderstood(_) => false,
+    };
+    let is_lost = |probe: &Probe| {
+        let client = probe.client.as_ref().is_none_or(|client| client.as_ref().is_err_and(lost));
+        matches!(&probe.peer, PeerAnswer::Absent(absence) if lost(absence)) && client
+    };
+    let first = o.probes.first().filter(|_| o.is_from_outside() && o.probes.iter().all(is_lost))?;
+    let why = match (&first.client, &first.peer) {
+        (Some(Err(absence)), _) | (_, PeerAnswer::Absent(absence)) => absence.to_string(),
+        (Some(Ok(_)) | None, PeerAnswer::Etcd(_) | PeerAnswer::Agent(_)) => return None,
+    };
+    Some(format!("no member can be reached from here: {}: {why}", first.asked))
 }
 
 /// The clusters whose members answer clients, but for strangers.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::confirmed::Confirmed;
+use super::health::{Cause, Ill};
 use super::view::{Cluster, elapsed, formed_clusters, other_tag};
 use crate::model::{
-    BlindKind, ClientView, InitialCluster, InstanceId, Member, MemberId, Observation, OwnData, Policy, Reason, Seen,
+    Blind, BlindKind, ClientView, InitialCluster, InstanceId, Member, MemberId, MemberUrl, Observation, OwnData,
+    Policy, Reason, Seen,
 };
 
 /// How long it must hold in a row: etcd itself takes a member for connected after this long (`HealthInterval`,
@@ -48,7 +50,7 @@ pub(super) fn check_sound(o: &Observation, p: &Policy) -> Result<(), Reason> {
     };
     let own = seen.list.iter().find(|m| m.id == *member_id);
     own.filter(|own| own.published() && !own.learner).ok_or_else(no_voter)?;
-    let why = ills(&seen);
+    let why: Vec<String> = ills(&seen).into_iter().map(|ill| ill.why).collect();
     if why.is_empty() { Ok(()) } else { Err(Reason::ClusterUnsound { why }) }
 }
 
@@ -58,40 +60,61 @@ fn own_list<'a>(cluster: &Cluster<'a>, member: MemberId) -> Option<&'a [Member]>
     lists.find(|list| list.iter().any(|m| m.id == member))
 }
 
-/// What each voter lacks, a sentence each. One that is about to go, and still answers, is not counted on; learners and
+/// What each voter lacks. One that is about to go, and still answers, is not counted on; learners and
 /// members that have not started are not looked at, or two that join at once would wait for each other.
-pub(super) fn ills(seen: &Confirmed<'_>) -> Vec<String> {
-    let goes = |m: &&Member| is_terminating(seen.o, m) && seen.answers(m);
-    let voters = seen.list.iter().filter(|m| !m.learner && m.published() && !goes(m));
-    let leader = seen.cluster.serving().find_map(|(_, view)| view.leader);
-    voters.filter_map(|m| Some(format!("{m} {}", ill(seen, m, leader)?))).collect()
+pub(super) fn ills(seen: &Confirmed<'_>) -> Vec<Ill> {
+    let voters = seen.list.iter().filter(|m| !m.learner && m.published() && !is_going(seen.o, seen.cluster, m));
+    let named = |m: &Member| ill(seen.cluster, m).map(|ill| Ill { why: format!("{m} {}", ill.why), ..ill });
+    voters.filter_map(named).collect()
 }
 
-fn ill(seen: &Confirmed<'_>, m: &Member, leader: Option<MemberId>) -> Option<String> {
-    let cluster = seen.cluster;
-    if !seen.answers(m) {
-        return Some("does not answer at its peer port".to_owned());
+/// Whether a member is about to go, and still answers.
+pub(super) fn is_going(o: &Observation, cluster: &Cluster<'_>, m: &Member) -> bool {
+    is_terminating(o, m) && cluster.answers(m)
+}
+
+/// What a voter lacks, without its name; None where nothing is known to.
+pub(super) fn ill(cluster: &Cluster<'_>, m: &Member) -> Option<Ill> {
+    let ill = |cause, why: String| Some(Ill { cause, why });
+    let by_peers = !cluster.views.is_empty();
+    if by_peers && !cluster.answers(m) {
+        return ill(Cause::MemberSilent, "does not answer at its peer port".to_owned());
     }
     let Some(view) = view_of(cluster, m.id) else {
-        // What authentication hides is not held against anybody.
-        let failure = cluster.client_failures().find(|(url, _)| m.peer_urls.contains(url));
-        let failure = failure.map(|(_, blind)| blind).filter(|blind| blind.kind != BlindKind::Denied)?;
-        return Some(format!("does not answer at its client port: {failure}"));
+        let here = |url: &MemberUrl| m.peer_urls.contains(url) || m.client_urls.contains(url);
+        return match cluster.client_failures().find(|(url, _)| here(url)) {
+            // What authentication hides is not held against anybody.
+            Some((_, Blind { kind: BlindKind::Denied, .. })) => None,
+            Some((_, failure)) => ill(Cause::MemberSilent, format!("does not answer at its client port: {failure}")),
+            None if by_peers => None,
+            None => ill(Cause::MemberSilent, "does not answer at its client port".to_owned()),
+        };
     };
-    let leads = leader.and_then(|leader| view_of(cluster, leader));
-    let behind = leads.and_then(|leads| Some(leads.applied?.saturating_sub(view.applied?)));
     if let Some(fault) = view.faults.first() {
-        return Some(format!("says: {fault}"));
+        let cause = if fault.contains("alarm:") { Cause::Alarm } else { Cause::MemberIll };
+        return ill(cause, format!("says: {fault}"));
     }
-    if view.leader.is_none() || view.leader != leader {
-        return Some("does not follow the leader".to_owned());
+    if view.leader.is_none() || view.leader != leader(cluster) {
+        return ill(Cause::MemberIll, "does not follow the leader".to_owned());
     }
     if let Seen::No(blind) = view.quorum_list.clone()
         && blind.kind != BlindKind::Denied
     {
-        return Some(format!("confirms no member list: {blind}"));
+        return ill(Cause::MemberIll, format!("confirms no member list: {blind}"));
     }
-    behind.filter(|behind| *behind > CLOSE).map(|behind| format!("is {behind} entries behind the leader"))
+    let behind = behind(cluster, m.id).filter(|behind| *behind > CLOSE)?;
+    ill(Cause::MemberBehind, format!("is {behind} entries behind the leader"))
+}
+
+/// Who leads, by the first that says it.
+pub(super) fn leader(cluster: &Cluster<'_>) -> Option<MemberId> {
+    cluster.serving().find_map(|(_, view)| view.leader)
+}
+
+/// How many entries of the log a member has yet to apply; None where it, or the leader, did not say.
+pub(super) fn behind(cluster: &Cluster<'_>, member: MemberId) -> Option<u64> {
+    let applied = |member| view_of(cluster, member)?.applied;
+    Some(applied(leader(cluster)?)?.saturating_sub(applied(member)?))
 }
 
 pub(super) fn view_of<'a>(cluster: &Cluster<'a>, member: MemberId) -> Option<&'a ClientView> {

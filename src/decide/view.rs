@@ -72,6 +72,14 @@ impl<'a> Cluster<'a> {
         self.serving().find_map(|(_, view)| view.quorum_list.ok()).map(Vec::as_slice)
     }
 
+    /// Whether a member's etcd answers as one of this cluster: at its peer port, where those can be asked.
+    pub(super) fn answers(&self, m: &Member) -> bool {
+        match self.views.is_empty() {
+            true => self.serving().any(|(_, view)| view.member_id == m.id),
+            false => self.views.iter().any(|(url, _)| m.peer_urls.contains(url)),
+        }
+    }
+
     /// A member's entry, as confirmed or else as anyone lists it.
     pub(super) fn row(&self, member: MemberId) -> Option<&'a Member> {
         let local = self.views.iter().flat_map(|(_, view)| &view.members);
@@ -180,6 +188,31 @@ pub(super) fn formed_clusters(o: &Observation) -> BTreeMap<ClusterId, Cluster<'_
         cluster.clients.extend(probe.client.as_ref().map(|client| (&probe.asked, client)));
     }
     formed
+}
+
+/// The same for who only looks, and may be let to client ports alone: a consumer, and who looks from outside. Then a cluster
+/// is what a quorum of it confirms there, and has no views.
+pub(super) fn seen_clusters(o: &Observation) -> BTreeMap<ClusterId, Cluster<'_>> {
+    if !o.probes.iter().all(|probe| matches!(probe.peer, PeerAnswer::Absent(_))) {
+        return formed_clusters(o);
+    }
+    let mut seen: BTreeMap<ClusterId, Cluster<'_>> = BTreeMap::new();
+    let clients = || o.probes.iter().filter_map(|probe| Some((&probe.asked, probe.client.as_ref()?)));
+    for (url, client) in clients() {
+        if let Ok(view) = client
+            && !is_given_up(o, view.cluster_id)
+        {
+            let id = view.cluster_id;
+            let cluster = seen.entry(id).or_insert(Cluster { id, views: Vec::new(), clients: Vec::new() });
+            cluster.clients.push((url, client));
+        }
+    }
+    for cluster in seen.values_mut() {
+        let list = cluster.confirmed_list().unwrap_or_default();
+        let listed = |url: &MemberUrl| list.iter().any(|m| m.peer_urls.contains(url) || m.client_urls.contains(url));
+        cluster.clients.extend(clients().filter(|(url, client)| client.is_err() && listed(url)));
+    }
+    seen
 }
 
 /// This node and its group, each as it was seen.

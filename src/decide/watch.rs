@@ -123,6 +123,6 @@ fn watching(seen: &Confirmed<'_>, group: &Group) -> Reason {
     let voters = seen.list.iter().filter(|m| !m.learner && m.published());
     let leader = seen.cluster.serving().find_map(|(_, view)| view.leader);
     let leader = leader.and_then(|id| seen.list.iter().find(|m| m.id == id)).map(|m| m.name.clone());
-    let ills = sound::ills(seen).into_iter().chain(warnings(seen.o)).collect();
+    let ills = sound::ills(seen).into_iter().map(|ill| ill.why).chain(warnings(seen.o)).collect();
     Reason::Watching { voters: voters.count(), desired: group.desired, leader, ills }
 }

@@ -53,6 +53,8 @@ pub enum Scope {
     Last,
     /// All of it, and what is told of this instance's future and waited for in its group.
     LifeCycle,
+    /// All that who is no instance can look at: nothing of this machine, the metadata included.
+    Outside,
 }
 
 /// Where to look.
@@ -117,6 +119,10 @@ impl Observer {
 
     /// The first half of a pass: this node itself.
     pub async fn look_inside(&self, cloud: &mut Cloud, fresh: Freshness, scope: Scope) -> Inside {
+        if scope == Scope::Outside {
+            let me = Seen::No(Blind::not_asked());
+            return Inside { me, own_data: OwnData::Empty, own_commit: None, log_damage: None };
+        }
         let (data_dir, wal_dir) = (&self.sources.data_dir, self.sources.wal_dir.as_deref());
         let own_data = match self.sources.policy.role {
             Role::Member => data::read_own_data(data_dir, wal_dir),
@@ -131,10 +137,10 @@ impl Observer {
         // Where the group wants this instance concerns nobody else.
         let fresh = match scope {
             Scope::Everything | Scope::LifeCycle => fresh,
-            Scope::Myself | Scope::Group | Scope::Last => Freshness::LastReply,
+            Scope::Myself | Scope::Group | Scope::Last | Scope::Outside => Freshness::LastReply,
         };
         let me = match scope {
-            Scope::Last => Seen::No(Blind::not_asked()),
+            Scope::Last | Scope::Outside => Seen::No(Blind::not_asked()),
             Scope::Everything | Scope::LifeCycle | Scope::Myself | Scope::Group => cloud.identify(fresh).await,
         };
         Inside { me, own_data, own_commit, log_damage }
@@ -156,7 +162,7 @@ impl Observer {
         inside: Inside,
         given: Given<'_>,
     ) -> Observation {
-        let version = self.etcd_version(&inside.own_data);
+        let version = self.etcd_version(&inside.own_data, scope);
         let outside = self.look_outside(cloud, fresh, scope, inside, given);
         // Side by side: neither waits for the other.
         let (etcd, observation) = tokio::join!(version, outside);
@@ -164,9 +170,13 @@ impl Observer {
     }
 
     /// Which etcd this node will start. One with data starts whatever it is, and is not kept waiting for it.
-    fn etcd_version(&self, own_data: &OwnData) -> impl Future<Output = Option<Seen<EtcdVersion>>> + use<> {
+    fn etcd_version(
+        &self,
+        own_data: &OwnData,
+        scope: Scope,
+    ) -> impl Future<Output = Option<Seen<EtcdVersion>>> + use<> {
         let joins = match own_data {
-            OwnData::Empty | OwnData::NoLog => self.sources.policy.role == Role::Member,
+            OwnData::Empty | OwnData::NoLog => self.sources.policy.role == Role::Member && scope != Scope::Outside,
             OwnData::Log { .. } | OwnData::Unreadable { .. } => false,
         };
         let (etcd, place) = (self.etcd.clone(), self.sources.etcd.clone());
@@ -183,7 +193,7 @@ impl Observer {
         Given { history, statement, port_trouble }: Given<'_>,
     ) -> Observation {
         let (group, ec2) = match scope {
-            Scope::Everything | Scope::LifeCycle => {
+            Scope::Everything | Scope::LifeCycle | Scope::Outside => {
                 self.look_at_cloud(cloud, fresh, &me, history.as_ref(), &own_data).await
             }
             Scope::Group => (cloud.fetch_group().await.map_or_else(Seen::No, Seen::Yes), Seen::No(Blind::not_asked())),
@@ -199,13 +209,18 @@ impl Observer {
         }
         let (notices, hooks) = match scope {
             Scope::LifeCycle => (cloud.fetch_notices().await, look_at_hooks(cloud, &me, &group).await),
+            Scope::Outside => (Seen::No(Blind::not_asked()), look_at_hooks(cloud, &me, &group).await),
             Scope::Everything | Scope::Myself | Scope::Group | Scope::Last => {
                 (Seen::No(Blind::not_asked()), Seen::No(Blind::not_asked()))
             }
         };
         let probes = match (scope, self.sources.policy.role) {
-            (Scope::Everything | Scope::LifeCycle, Role::Member) => self.probe(&me, &group, &ec2, statement).await,
-            (Scope::Everything | Scope::LifeCycle, Role::Consumer) => self.probe_clients(&group, &ec2).await,
+            (Scope::Everything | Scope::LifeCycle | Scope::Outside, Role::Member) => {
+                self.probe(&me, &group, &ec2, statement).await
+            }
+            (Scope::Everything | Scope::LifeCycle | Scope::Outside, Role::Consumer) => {
+                self.probe_clients(&group, &ec2).await
+            }
             (Scope::Myself, _) => self.probe_own_ports(&me).await,
             (Scope::Group, _) => Vec::new(),
             (Scope::Last, _) => self.probe_last().await,
@@ -261,7 +276,8 @@ impl Observer {
         own_data: &OwnData,
     ) -> (Seen<Group>, Seen<Ec2>) {
         let me = match me {
-            Seen::Yes(me) => me,
+            Seen::Yes(me) => Some(me),
+            Seen::No(Blind { kind: BlindKind::NotAsked, .. }) => None,
             Seen::No(blind) => return (Seen::No(blind.clone()), Seen::No(blind.clone())),
         };
         let patience = match own_data {
@@ -340,7 +356,7 @@ async fn look_at_hooks(cloud: &mut Cloud, me: &Seen<Identity>, group: &Seen<Grou
 /// The instances that EC2 is to be asked about beside those of the group.
 fn worth_asking_about(
     role: Role,
-    me: &Identity,
+    me: Option<&Identity>,
     group: &Group,
     history: Option<&History>,
     own_data: &OwnData,
@@ -348,7 +364,7 @@ fn worth_asking_about(
     let mut ids: BTreeSet<InstanceId> = group.instances.keys().cloned().collect();
     ids.extend(history.iter().flat_map(|b| b.member_instances.iter().cloned()));
     if role == Role::Member {
-        ids.insert(me.instance.clone());
+        ids.extend(me.map(|me| me.instance.clone()));
         // A node with data decides on its first pass: what became of its founders must be asked in that one.
         if let OwnData::Log { founders, .. } = own_data {
             ids.extend(founders.iter().filter_map(|f| InstanceId::from_member_name(&f.name)));

@@ -3,8 +3,9 @@
 mod metrics;
 mod plan;
 mod snapshots;
+mod status;
+mod table;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -12,10 +13,12 @@ use serde::Serialize;
 pub use self::metrics::{Ended, metrics, run_metrics};
 pub use self::plan::Plan;
 pub use self::snapshots::Snapshots;
+pub use self::status::Status;
+pub use self::table::health_table;
 use crate::decide::{Verdict, judge, listed_members};
 use crate::model::{
     Action, Change, Decision, InstanceId, LifecycleState, Member, Observation, OwnData, PeerAnswer, Policy, Probe,
-    Reason, Seen, Transition,
+    Reason, Seen,
 };
 
 /// A decision with all that led to it.
@@ -159,85 +162,6 @@ impl Report {
         }
         text
     }
-}
-
-/// The table of `status`.
-pub struct HealthTable {
-    /// One a node, by column.
-    pub rows: Vec<BTreeMap<&'static str, String>>,
-}
-
-/// What is seen of each instance of the group.
-pub fn health_table(o: &Observation) -> HealthTable {
-    let listed: Vec<&Member> = listed_members(o).into_values().collect();
-    let rows = instance_rows(o).into_iter().map(|row| {
-        let probe = o.probes.iter().find(|x| x.instance.as_ref().is_some_and(|id| id.as_str() == row.instance));
-        let (hooks, behind) = (hooks_of(o, &row.lifecycle_state), probe.and_then(|probe| behind_leader(o, probe)));
-        let mut cells = health_row(row, probe, &listed);
-        cells.insert("waits for", hooks);
-        cells.insert("behind", behind.map_or_else(|| "-".to_owned(), |entries| entries.to_string()));
-        cells
-    });
-    HealthTable { rows: rows.collect() }
-}
-
-impl HealthTable {
-    /// The table as a person reads it.
-    pub fn text(&self) -> String {
-        let width =
-            |column: &str| self.rows.iter().map(|row| row[column].len()).chain([column.len()]).max().unwrap_or(0);
-        let line = |cells: Vec<String>| format!("{}\n", cells.join("  ").trim_end());
-        let head = COLUMNS.iter().map(|c| format!("{c:<w$}", w = width(c))).collect();
-        let cells =
-            |row: &BTreeMap<&str, String>| COLUMNS.iter().map(|c| format!("{:<w$}", row[c], w = width(c))).collect();
-        let rows = self.rows.iter().map(|row| line(cells(row)));
-        std::iter::once(line(head)).chain(rows).collect()
-    }
-}
-
-/// The columns of the table, in their order.
-const COLUMNS: [&str; 9] =
-    ["instance", "lifecycle", "waits for", "address", "member", "role", "version", "behind", "health"];
-
-/// The lifecycle hooks that an instance in this state may wait for.
-fn hooks_of(o: &Observation, state: &str) -> String {
-    let state = LifecycleState::from(state);
-    let launches = matches!(state, LifecycleState::PendingWait);
-    let transition = if launches { Transition::Launching } else { Transition::Terminating };
-    let hooks = o.hooks.ok().into_iter().flatten().filter(|hook| hook.transition == transition);
-    let names: Vec<&str> = hooks.map(|hook| hook.name.as_str()).collect();
-    if state.waits_for_hook() && !names.is_empty() { names.join(",") } else { "-".to_owned() }
-}
-
-/// How many entries of the log a member has yet to apply; None where it, or the leader, did not say.
-fn behind_leader(o: &Observation, probe: &Probe) -> Option<u64> {
-    let views = o.probes.iter().filter_map(|probe| probe.client.as_ref()?.as_ref().ok());
-    let own = probe.client.as_ref()?.as_ref().ok()?;
-    let leader = views.clone().find(|view| Some(view.member_id) == own.leader)?;
-    Some(leader.applied?.saturating_sub(own.applied?))
-}
-
-fn health_row(row: InstanceRow, probe: Option<&Probe>, listed: &[&Member]) -> BTreeMap<&'static str, String> {
-    let member = probe.and_then(|probe| listed.iter().find(|m| m.peer_urls.contains(&probe.asked)));
-    let view = probe.and_then(|probe| probe.client.as_ref()?.as_ref().ok());
-    let leads = view.is_some_and(|v| v.leader == Some(v.member_id));
-    let role = member.map_or("-", |m| if leads { "leader" } else { role(m) });
-    let health = match view {
-        Some(view) if !view.faults.is_empty() => view.faults.join("; "),
-        Some(view) if view.quorum_list.ok().is_some() => "healthy".to_owned(),
-        Some(view) if view.learner && view.leader.is_some() => "in sync or catching up".to_owned(),
-        Some(_) => "no quorum".to_owned(),
-        None => row.says,
-    };
-    BTreeMap::from([
-        ("instance", row.instance),
-        ("lifecycle", row.lifecycle_state),
-        ("address", row.address),
-        ("member", member.map_or_else(|| "-".to_owned(), |m| m.id.to_string())),
-        ("role", role.to_owned()),
-        ("version", view.map_or_else(|| "-".to_owned(), |v| v.version.clone())),
-        ("health", health),
-    ])
 }
 
 fn instance_rows(o: &Observation) -> Vec<InstanceRow> {

@@ -12,6 +12,7 @@ use super::certified;
 use super::common::{good_for, issues, node_pem, snapshot, some, wrong_with};
 use crate::cli;
 use crate::scenario::{GROUP, PATIENCE, on_one_etcd, whole};
+use crate::status::valid;
 use crate::support::aws::{Action, Fault, Often, Only};
 use crate::support::cloud::World;
 use crate::support::node::Run;
@@ -237,8 +238,7 @@ async fn c09_status_says_until_when_by_whom_and_that_etcd_has_to_be_restarted() 
     let status = async |more: &[&str]| {
         let text = node.agent("status", more).await.unwrap();
         let run = node.agent("status", &[more, &["--output=json"]].concat()).await.unwrap();
-        let told: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {run:?}"));
-        (text.stdout, told["certificate"].clone())
+        (text.stdout, valid(&run)["certificate"].clone())
     };
     let run = node.agent("run", &[]).await.unwrap();
     assert_eq!(run.code, 0, "{}", run.stderr);

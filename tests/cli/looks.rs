@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::discovery::exactly;
 use super::{GROUP, Scene, alone, dry_run, json as parsed, tree};
+use crate::status::valid;
 use crate::support::aws::{Action, Fault, Often};
 
 #[tokio::test]
@@ -84,20 +85,38 @@ async fn explain_decides_the_saved_observation_as_the_run_did() {
 }
 
 #[tokio::test]
+async fn a_region_is_for_status_from_outside_and_a_member_goes_by_its_metadata() {
+    let (rig, node) = alone();
+    let run = node.agent("status", &["--region=nowhere-1"]).await.unwrap();
+    assert_eq!((run.code, run.stdout.as_str()), (64, ""), "{}", run.stderr);
+    assert!(run.stderr.contains("--region needs --scaling-group-name"), "{}", run.stderr);
+    assert!(node.imds.exchanges().is_empty() && rig.aws.calls().is_empty(), "nothing was asked");
+
+    // Of another region the fake takes no call.
+    let group = format!("--scaling-group-name={GROUP}");
+    let run = node.agent("run", &["--region=nowhere-1", &group]).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let run = node.agent("status", &["--region=nowhere-1", &group]).await.unwrap();
+    assert_eq!(run.code, 69, "{}", run.stdout);
+    // What has come to nothing here is no fault of the agent's.
+    rig.aws.forgive();
+}
+
+#[tokio::test]
 async fn status_says_in_one_line_whether_the_cluster_is_sound() {
     let scene = Scene::new().await;
     let disk = tree(scene.node.dir());
     let id = &scene.before.cluster_id;
     let run = scene.node.agent("status", &["--output=json"]).await.unwrap();
     assert_eq!(run.code, 75, "the group wants one more: {}", run.stdout);
-    let status = parsed(&run);
+    let status = valid(&run);
     assert_eq!((&status["sound"], status["nodes"].as_array().unwrap().len()), (&false.into(), 2));
     assert_eq!(status["ills"], json!(["1 of 1 members serve, 2 instances are desired"]));
 
     scene.rig.cloud.change(|world| world.set_desired(GROUP, 1));
     let run = scene.node.agent("status", &["--output=json"]).await.unwrap();
     assert_eq!(run.code, 0, "{}", run.stdout);
-    let status = parsed(&run);
+    let status = valid(&run);
     assert_eq!(status["sound"], true);
     let rows = status["nodes"].as_array().unwrap();
     let member = rows.iter().find(|row| row["instance"] == scene.member.instance).unwrap();
@@ -118,7 +137,7 @@ async fn status_says_in_one_line_whether_the_cluster_is_sound() {
     scene.rig.aws.inject(Action::DescribeAutoScalingGroups, Fault::Deny, Often::Always);
     let run = scene.node.agent("status", &["--output=json"]).await.unwrap();
     assert_eq!(run.code, 69, "{}", run.stdout);
-    let status = parsed(&run);
+    let status = valid(&run);
     assert_eq!((&status["sound"], &status["ills"]), (&json!(null), &json!([])));
     assert!(
         status["summary"].as_str().unwrap().starts_with("not known: autoscaling:DescribeAutoScalingGroups"),

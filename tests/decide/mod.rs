@@ -19,6 +19,7 @@ mod recover;
 mod scene;
 mod snapshot;
 mod start;
+mod status;
 mod version;
 mod who;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{ONE_SLOT, assert_whole, files, fill, leader, snapshot};
 use crate::scenario::{PATIENCE, cluster_id, form, on_every_etcd, on_one_etcd};
+use crate::status::valid;
 use crate::support::etcd::until;
 use crate::support::node::Node;
 use crate::support::rig::Rig;
@@ -116,9 +117,18 @@ async fn r13_silence_is_seen_on_every_node_and_ends_by_itself(mut rig: Rig) {
     let follower = &nodes[(leader + 1) % 3];
     assert_eq!(snapshot(follower, &to, &[]).await.code, 0);
     let status = async |node: &Node| node.agent("status", &[&format!("--snapshot-to={to}")]).await.unwrap();
+    let for_programs = async || {
+        let place = format!("--snapshot-to={to}");
+        let run = nodes[leader].agent("status", &[&place, "--output=json"]).await.unwrap();
+        (run.code, valid(&run)["snapshots"].clone())
+    };
+    let (code, none) = for_programs().await;
+    assert!(code == 75 && none["ill"].as_str().unwrap().starts_with("none was taken here yet"), "{none}");
     assert_eq!(snapshot(&nodes[leader], &to, &[]).await.code, 0);
     let sound = status(&nodes[leader]).await;
     assert!(sound.code == 0 && sound.stdout.contains("snapshot: daily/"), "{}{}", sound.stdout, sound.stderr);
+    let (code, kept) = for_programs().await;
+    assert!(code == 0 && kept["newest"]["bytes"].as_u64().unwrap() > 0 && kept["ill"].is_null(), "{kept}");
 
     // Three hours later nobody can write any more: a file is where the next one's directory would be.
     at_the_beginning_of_a_slot(&nodes, 3 * 3600, 3600);
