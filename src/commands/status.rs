@@ -1,5 +1,7 @@
 //! What is seen of each instance and member, and whether the cluster is sound. Changes nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tracing::warn;
 
@@ -8,12 +10,12 @@ use super::dry_run::BETWEEN_LOOKS;
 use super::run::COURSE as RUN;
 use crate::config::{Config, Output};
 use crate::decide::health::{Unsound, other_scheme, soundness};
-use crate::decide::health_of_members;
 use crate::decide::life::future;
+use crate::decide::{Health, health_of_members};
 use crate::exit::Exit;
 use crate::files::saved;
 use crate::issue::{State, state};
-use crate::model::{BlindKind, Observation, SnapshotRecord};
+use crate::model::{BlindKind, MemberId, MemberUrl, Observation, Policy, SnapshotRecord};
 use crate::observe::{OwnPorts, Scope};
 use crate::report::{Snapshots, Status, health_table};
 use crate::setup::Setup;
@@ -37,15 +39,16 @@ struct Told<'a> {
 pub async fn status(setup: &Setup) -> Exit {
     let (config, policy) = (&setup.config, &setup.config.policy);
     let course = if config.region.is_some() { FROM_OUTSIDE } else { COURSE };
-    let looked = Drive::new(setup, course).look_twice(BETWEEN_LOOKS).await;
-    let Some(observation) = looked else { return Exit::Unavailable };
+    let mut drive = Drive::new(setup, course);
+    let Some(observation) = drive.look_twice(BETWEEN_LOOKS).await else { return Exit::Unavailable };
     let (members, sound) = (health_of_members(&observation, policy), soundness(&observation, policy));
     let certificate = config.issuing.as_ref().map(|issuing| state(config, issuing));
     let record = saved::read_snapshot(&config.state_dir);
     let snapshots = snapshots(config, &observation, record.as_ref());
     match config.output {
         Output::Json => {
-            let status = Status::new(&observation, &members, &sound);
+            let ends = drive.ports.certificate_ends(unshown(policy, &members)).await;
+            let status = Status::new(&observation, &members, &ends, &sound);
             let told = Told { status, certificate: certificate.as_ref(), snapshots: snapshots.as_ref() };
             println!("{}", serde_json::to_string(&told).unwrap_or_default());
         }
@@ -67,6 +70,14 @@ pub async fn status(setup: &Setup) -> Exit {
         Ok(_) if !silent => Exit::Done,
         Ok(_) | Err(Unsound::Ill(_)) => Exit::TryAgain,
     }
+}
+
+/// The client ports that answer, of members whose certificate nobody has seen yet.
+fn unshown(policy: &Policy, members: &[Health<'_>]) -> BTreeMap<MemberId, MemberUrl> {
+    let shown = |health: &Health<'_>| health.peer.is_some_and(|peer| peer.certificate_until.is_some());
+    let unshown = members.iter().filter(|health| health.view.is_some() && !shown(health));
+    let url = |health: &Health<'_>| Some(policy.client_url_beside(health.member.peer_urls.first()?));
+    unshown.filter_map(|health| Some((health.member.id, url(health)?))).collect()
 }
 
 /// The snapshots as this machine knows them. Who is no instance never takes one.

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::death::{Verdict, judge_from_anywhere, owner_of};
 use super::health::Cause;
 use super::sound::{behind, ill, is_going, leader, view_of};
-use super::view::{Cluster, client_views, listed_members, seen_clusters};
-use crate::model::{ClientView, InstanceId, Member, MemberId, Observation, Policy};
+use super::view::{Cluster, client_views, etcds, listed_members, seen_clusters};
+use crate::model::{ClientView, InstanceId, Member, MemberId, Observation, PeerView, Policy};
 
 /// How a member is, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,6 +52,8 @@ pub struct Health<'a> {
     pub behind: Option<u64>,
     /// What its client port says; None where it says nothing.
     pub view: Option<&'a ClientView>,
+    /// What its peer port says, where it answers as a member of a cluster that lists it.
+    pub peer: Option<&'a PeerView>,
 }
 
 /// Every member that anyone lists, and how it is.
@@ -75,7 +77,13 @@ fn health<'a>(o: &'a Observation, p: &Policy, cluster: Option<&Cluster<'a>>, mem
         leads: cluster.is_some_and(|cluster| leader(cluster) == Some(member.id)),
         behind: cluster.and_then(|cluster| behind(cluster, member.id)),
         view: cluster.and_then(|cluster| view_of(cluster, member.id)),
+        peer: peer_view(o, member),
     }
+}
+
+fn peer_view<'a>(o: &'a Observation, member: &Member) -> Option<&'a PeerView> {
+    let mut views = etcds(o).filter(|(url, _)| member.peer_urls.contains(url)).map(|(_, view)| view);
+    views.find(|view| view.members.iter().any(|m| m.id == member.id))
 }
 
 fn standing(o: &Observation, p: &Policy, cluster: Option<&Cluster<'_>>, m: &Member) -> (Standing, Option<String>) {

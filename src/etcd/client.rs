@@ -1,17 +1,21 @@
 //! etcd's client port, over gRPC: a member's state, and the member list as a quorum confirms it.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, GetOptions, Identity, StatusResponse, TlsOptions};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 use crate::errors::{cause, chain};
 use crate::model::{
     Absence, Blind, BlindKind, ClientView, ClusterId, Database, Member, MemberId, MemberUrl, Scheme, Seen,
 };
 use crate::names;
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// A founding etcd's client port accepts and stays silent for as long as it has no quorum (E17).
 const READ_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -83,6 +87,23 @@ fn database(status: &StatusResponse) -> Option<Database> {
         size_in_use: bytes(status.raft_used_db_size())?,
         quota: bytes(status.db_size_quota()),
     })
+}
+
+/// Until when the certificate is valid that a client port shows, in a handshake of its own: the crate tells nothing of its
+/// handshakes. None in the clear, and where there is none.
+pub async fn fetch_certificate_end(tls: Option<&Tls>, url: &MemberUrl) -> Option<SystemTime> {
+    if url.scheme() == Scheme::Http {
+        return None;
+    }
+    let config = tls.map_or_else(tls::of_the_system, |tls| tls.client.clone());
+    let shake_hands = async {
+        let address = by_addresses(url).await.ok()?.first()?.address()?;
+        let stream = TcpStream::connect((address, url.port())).await.ok()?;
+        let name = ServerName::try_from(url.host().to_owned()).ok()?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+        tls::end_of(stream.get_ref().1.peer_certificates()?.first()?)
+    };
+    tokio::time::timeout(READ_TIMEOUT, shake_hands).await.ok()?
 }
 
 /// The member list that a quorum stands behind (F20): a linearizable read first brings this member up to all that was

@@ -1,8 +1,8 @@
 //! Both etcd ports of one node at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -65,6 +65,16 @@ impl Ports {
     /// Why it says nothing of use.
     pub async fn ask_client(&self, url: &MemberUrl) -> Result<ClientView, Absence> {
         client::fetch_client_view(self.client_tls.as_deref(), url).await
+    }
+
+    /// Until when the certificates are valid that these client ports show.
+    pub async fn certificate_ends(&self, urls: BTreeMap<MemberId, MemberUrl>) -> BTreeMap<MemberId, SystemTime> {
+        let mut asked = JoinSet::new();
+        for (member, url) in urls {
+            let tls = self.client_tls.clone();
+            asked.spawn(async move { Some((member, client::fetch_certificate_end(tls.as_deref(), &url).await?)) });
+        }
+        asked.join_all().await.into_iter().flatten().collect()
     }
 
     /// Waits until enough of those before this one serve, and returns whether they do; false when their turns are over.

@@ -1,6 +1,7 @@
 //! What `status` tells programs. `docs/status.schema.json` says the same, and a test holds the one against the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -8,8 +9,7 @@ use super::health_table;
 use crate::decide::health::{Cause, Unsound, clusters};
 use crate::decide::{Health, Standing};
 use crate::model::{
-    ClusterId, Database, Ec2State, InstanceId, LifecycleState, Member, MemberId, MemberUrl, Observation, PeerAnswer,
-    PeerView,
+    ClusterId, Database, Ec2State, InstanceId, LifecycleState, Member, MemberId, MemberUrl, Observation,
 };
 
 /// Grows when a program that reads it would misread it.
@@ -75,13 +75,19 @@ pub struct MemberStatus<'a> {
     pub database: Option<Database>,
     /// Its etcd's version.
     pub version: Option<&'a str>,
-    /// The end of the certificate that its peer port shows, RFC 3339; None in the clear, and where nobody was let in.
+    /// The end of the certificate that its peer port shows, or its client port where the other lets nobody in, RFC 3339;
+    /// None in the clear, and where neither does.
     pub certificate_until: Option<String>,
 }
 
 impl<'a> Status<'a> {
-    /// Puts it together.
-    pub fn new(o: &'a Observation, members: &'a [Health<'a>], sound: &Result<String, Unsound>) -> Self {
+    /// Puts it together; `ends` are of the certificates that client ports show.
+    pub fn new(
+        o: &'a Observation,
+        members: &'a [Health<'a>],
+        ends: &BTreeMap<MemberId, SystemTime>,
+        sound: &Result<String, Unsound>,
+    ) -> Self {
         let clusters = clusters(o);
         let unsound = sound.as_ref().err();
         Self {
@@ -98,18 +104,17 @@ impl<'a> Status<'a> {
             reason: unsound.and_then(Unsound::cause),
             summary: sound.as_ref().map_or_else(ToString::to_string, Clone::clone),
             ills: unsound.map(Unsound::ills).unwrap_or_default().into_iter().map(str::to_owned).collect(),
-            members: members.iter().map(|health| MemberStatus::new(o, health)).collect(),
+            members: members.iter().map(|health| MemberStatus::new(o, health, ends.get(&health.member.id))).collect(),
             nodes: health_table(o, members).rows,
         }
     }
 }
 
 impl<'a> MemberStatus<'a> {
-    fn new(o: &'a Observation, health: &'a Health<'a>) -> Self {
-        let Health { member, instance, view, .. } = health;
-        let peer = peer_view(o, member);
+    fn new(o: &'a Observation, health: &'a Health<'a>, end: Option<&SystemTime>) -> Self {
+        let Health { member, instance, view, peer, .. } = health;
         let known = instance.as_ref().and_then(|id| o.ec2.ok()?.found.get(id));
-        let until = peer.and_then(|peer| peer.certificate_until);
+        let until = peer.and_then(|peer| peer.certificate_until).or(end.copied());
         Self {
             id: member.id,
             name: &member.name,
@@ -125,7 +130,7 @@ impl<'a> MemberStatus<'a> {
             alarms: alarms(o, member.id),
             faults: view.map(|view| view.faults.as_slice()).unwrap_or_default(),
             database: view.and_then(|view| view.database),
-            version: view.map(|view| view.version.as_str()).or_else(|| Some(peer?.server_version.as_str())),
+            version: view.map(|view| view.version.as_str()).or_else(|| Some((*peer)?.server_version.as_str())),
             certificate_until: until.map(|end| humantime::format_rfc3339_seconds(end).to_string()),
         }
     }
@@ -137,16 +142,6 @@ fn role(member: &Member) -> &'static str {
         (true, true) => "learner",
         (true, false) => "voter",
     }
-}
-
-/// What a member's peer port says, where it answers as a member of a cluster that lists it.
-fn peer_view<'a>(o: &'a Observation, member: &Member) -> Option<&'a PeerView> {
-    let at = o.probes.iter().filter(|probe| member.peer_urls.contains(&probe.asked));
-    let mut views = at.filter_map(|probe| match &probe.peer {
-        PeerAnswer::Etcd(view) => Some(view),
-        PeerAnswer::Agent(_) | PeerAnswer::Absent(_) => None,
-    });
-    views.find(|view| view.members.iter().any(|m| m.id == member.id))
 }
 
 /// Every member tells of the alarms of all: `memberID:10501334649042878790 alarm:NOSPACE`, with the id in decimal.
