@@ -123,7 +123,12 @@ fn list_directory(root: &Path, directory: &str) -> io::Result<Vec<Snapshot>> {
     for entry in entries {
         let entry = entry?;
         let name = format!("{directory}{}", entry.file_name().to_string_lossy());
-        snapshots.extend(named(&name, entry.metadata()?.len()));
+        match entry.metadata() {
+            Ok(file) => snapshots.extend(named(&name, file.len())),
+            // Another node has given its snapshot the name of a whole one meanwhile, or a rule has deleted one.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
     }
     Ok(snapshots)
 }

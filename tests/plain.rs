@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cli::rig;
 use crate::scenario::{cluster_id, intact, on_both_ends, put, tagged, whole};
 use crate::support::aws::{Action, Fault, Often};
-use crate::support::cloud::{Ec2State, InstanceId};
+use crate::support::cloud::{Ec2State, InstanceId, REGION};
 use crate::support::node::Node;
 use crate::support::rig::Rig;
 
@@ -144,7 +144,13 @@ async fn f119_the_same_tag_in_another_vpc_is_another_group() {
     let run = consumer.agent("run", &["--proxy-mode"]).await.unwrap();
     assert_eq!(run.code, 78, "{}", run.stderr);
     assert!(run.stderr.contains(ELSEWHERE), "{}", run.stderr);
+    // Nor has who is no instance.
+    let look = async || nodes[0].agent("status", &["--region", REGION, "--cluster-size=2"]).await.unwrap();
+    let run = look().await;
+    assert_eq!(run.code, 69, "{}", run.stderr);
     rig.cloud.change(|world| world.terminate(&elsewhere));
+    let run = look().await;
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
     let run = consumer.agent("run", &["--proxy-mode"]).await.unwrap();
     assert_eq!(run.code, 0, "{}", run.stderr);
     let endpoints = consumer.environment().unwrap().unwrap()["ETCD_ENDPOINTS"].clone();

@@ -164,7 +164,7 @@ async fn c18_two_that_issue_at_once_never_leave_a_torn_pair() {
     });
     let began = Instant::now();
     let mut rounds = 0;
-    while began.elapsed() < Duration::from_secs(10) {
+    while began.elapsed() < Duration::from_secs(10) || rounds <= 10 {
         // The record is gone for the second, which asks and writes all the files too.
         let _ = fs::remove_file(node.state_dir().join("authorities.json"));
         let runs = tokio::join!(node.agent("certificate", &["--force"]), node.agent("run", &["--deadline=20s"]));
@@ -175,7 +175,7 @@ async fn c18_two_that_issue_at_once_never_leave_a_torn_pair() {
     }
     let (looks, found) = watcher.end();
     assert_eq!(found, Vec::<String>::new(), "{rounds} rounds, {looks} looks");
-    assert!(rounds > 10 && looks > rounds, "{rounds} rounds, {looks} looks");
+    assert!(looks > rounds, "{rounds} rounds, {looks} looks");
     assert_eq!(good_for(node), Ok(()));
     assert_eq!(entries(&node.certificates()).len(), MODES.len(), "nothing is left over");
     // The end is the end: nobody finds anything to do.
