@@ -165,7 +165,7 @@ async fn f115_a_consumer_begins_with_a_group_or_with_endpoints() {
     let (_rig, node) = alone();
     let cases = [
         (vec!["--endpoints=http://127.0.0.1:2379"], "--endpoints is for --proxy-mode"),
-        (vec!["--proxy-mode"], "--proxy-mode needs --scaling-group-name, or --endpoints"),
+        (vec!["--proxy-mode"], "--proxy-mode needs --scaling-group-name, --discover-tag or --endpoints"),
         (vec!["--proxy-mode", "--scaling-group-name=a", "--endpoints=http://127.0.0.1:2379"], "give one of them"),
         (vec!["--proxy-mode", "--endpoints=http://127.0.0.1:2379,https://127.0.0.2:2379"], "all http or all https"),
         (vec!["--proxy-mode", "--endpoints=127.0.0.1:2379"], "invalid value '127.0.0.1:2379'"),
