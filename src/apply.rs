@@ -6,9 +6,9 @@ use crate::clock::now;
 use crate::cloud::Cloud;
 use crate::etcd::change::{self, ChangeError};
 use crate::etcd::data;
+use crate::etcd::user::Access;
 use crate::files::{record, saved};
 use crate::model::{Blind, BlindKind, Change, ClusterId, MemberId, MemberUrl, Record};
-use crate::tls::Tls;
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,19 +37,19 @@ pub struct Directories<'a> {
 pub async fn apply(
     change: &Change,
     cloud: &mut Cloud,
-    tls: Option<&Tls>,
+    access: &Access,
     Directories { data: data_dir, wal: wal_dir, state }: Directories<'_>,
 ) -> Result<Applied, String> {
     Ok(match change {
         Change::Remove { member, via } => {
-            asked(change::remove_member(tls, via, *member).await, format!("removed member {member} through {via}"))
+            asked(change::remove_member(access, via, *member).await, format!("removed member {member} through {via}"))
         }
         Change::Add { peer_url, vote, via } => {
-            asked(change::add_member(tls, via, peer_url, *vote).await, format!("added {peer_url} through {via}"))
+            asked(change::add_member(access, via, peer_url, *vote).await, format!("added {peer_url} through {via}"))
         }
-        Change::Promote { member, via } => promote(tls, via, *member).await,
+        Change::Promote { member, via } => promote(access, via, *member).await,
         Change::MoveLeader { to, via } => {
-            asked(change::move_leader(tls, via, *to).await, format!("member {to} leads now, by way of {via}"))
+            asked(change::move_leader(access, via, *to).await, format!("member {to} leads now, by way of {via}"))
         }
         Change::CompleteHook { group, hook, instance } => {
             let done = Applied::Done(format!("completed the lifecycle hook {hook} of {instance}"));
@@ -107,10 +107,10 @@ fn asked(result: Result<(), ChangeError>, done: String) -> Applied {
 }
 
 /// Asks one voter after another, until one has answered: of a learner that is not in sync all say the same.
-async fn promote(tls: Option<&Tls>, voters: &[MemberUrl], member: MemberId) -> Applied {
+async fn promote(access: &Access, voters: &[MemberUrl], member: MemberId) -> Applied {
     let mut result = Err(ChangeError::NotNow("no voter is known that could promote it".to_owned()));
     for url in voters {
-        result = change::promote_member(tls, url, member).await;
+        result = change::promote_member(access, url, member).await;
         if matches!(result, Ok(()) | Err(ChangeError::AlreadyDone(_) | ChangeError::NotInSync(_))) {
             return asked(result, format!("promoted member {member} through {url}"));
         }

@@ -42,10 +42,21 @@ pub struct Config {
     pub peer_tls: tls::Files,
     /// The files of the client port.
     pub client_tls: tls::Files,
+    /// Who to be for an etcd with authentication; None: whom the client certificate names.
+    pub user: Option<User>,
     /// How this node comes by the certificate of both; None: it is brought.
     pub issuing: Option<Issuing>,
     /// How the commands that only look print.
     pub output: Output,
+}
+
+/// A user of etcd's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// As etcd knows it.
+    pub name: String,
+    /// Where the password is. It is nowhere else.
+    pub password_file: PathBuf,
 }
 
 /// Where snapshots are kept, and how often one is taken. By default: nowhere.

@@ -7,6 +7,7 @@ use crate::cloud::Cloud;
 use crate::config::Config;
 use crate::errors::chain;
 use crate::etcd::data;
+use crate::etcd::user::{Access, password};
 use crate::files::saved;
 use crate::model::{OwnData, Role, Scheme};
 use crate::observe::{Observer, OwnPorts, Ports, Sources};
@@ -21,11 +22,16 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Reads the certificates of the ports that use TLS.
+    /// Reads the certificates of the ports that use TLS, and whether the user's password can be read.
     ///
     /// # Errors
     /// A sentence that names the file, unless this is a node with data: it starts in spite of it (F51).
     pub fn new(config: Config) -> Result<Self, String> {
+        if let Some(Err(why)) = config.user.as_ref().map(password)
+            && !has_data(&config)
+        {
+            return Err(why);
+        }
         let loaded = Certificates::load(&config.policy, &config.peer_tls, &config.client_tls);
         let certificates = match loaded {
             Err(failed) if has_data(&config) => Certificates::useless(chain(&failed)),
@@ -41,8 +47,12 @@ impl Setup {
 
     /// How the etcd ports are asked.
     pub fn ports(&self) -> Arc<Ports> {
-        let Certificates { peer, client, .. } = &self.certificates;
-        Arc::new(Ports::new(self.config.policy.clone(), peer.as_deref(), client.clone()))
+        Arc::new(Ports::new(self.config.policy.clone(), self.certificates.peer.as_deref(), self.access()))
+    }
+
+    /// How etcd's client ports are asked.
+    pub fn access(&self) -> Access {
+        Access { tls: self.certificates.client.clone(), user: self.config.user.clone() }
     }
 
     /// What the own peer port speaks; None in the clear.

@@ -48,6 +48,8 @@ mod versions;
 mod tag;
 // Instances that no Auto Scaling group launches, on real etcd.
 mod plain;
+// etcd with authentication, on real etcd.
+mod users;
 // What status tells programs, on real etcd and from any machine, against its published schema.
 mod status;
 // What it asks of others in an outage, and what a neighbour can do to it.

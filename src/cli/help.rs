@@ -4,7 +4,7 @@ use clap::{Arg, Command};
 
 /// Which options are used by which commands: ids, and names, with blanks between them. A command accepts the others too:
 /// all units share one file of variables, and old command lines go on working.
-pub const USES: [(&str, &str); 36] = [
+pub const USES: [(&str, &str); 37] = [
     ("scaling_group_name discover_tag", "run status ready watch leave recover certificate"),
     ("cluster_size", "run status ready watch leave recover"),
     ("region", "status"),
@@ -18,6 +18,7 @@ pub const USES: [(&str, &str); 36] = [
     ("etcd_version etcd_binary", "run recover"),
     ("etcd_client_port etcd_client_schema", "run status ready watch leave recover snapshot certificate"),
     ("etcd_peer_port etcd_peer_scheme", "run status ready watch leave recover certificate"),
+    ("user password_file", "run status ready watch leave recover snapshot"),
     ("private_addresses private_hostnames", "run status ready watch leave recover snapshot certificate"),
     ("founding founding_grace join_as", "run"),
     ("initial_cluster_policy", "run ready"),

@@ -154,6 +154,9 @@ fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> 
             "--region needs --scaling-group-name or --discover-tag: who is no instance has no group of its own",
         );
     }
+    if options.ports.user.is_some() != options.ports.password_file.is_some() {
+        return missing("--user and --password-file go together: etcd takes no user without a password");
+    }
     if let Some(why) = options.certificates.missing(group.proxy_mode, &options.tls) {
         return missing(why);
     }

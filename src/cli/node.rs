@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use super::compat::go_bool;
-use crate::config::Emit;
+use crate::config::{Emit, User};
 use crate::model::{EtcdVersion, Scheme, is_bare};
 
 #[derive(Debug, Clone, Args)]
@@ -101,6 +101,14 @@ pub struct PortOptions {
     )]
     pub etcd_peer_scheme: Scheme,
 
+    /// Who to be for an etcd with authentication that the client certificate is not enough for: a user with the role root
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_USER", value_name = "NAME")]
+    pub user: Option<String>,
+
+    /// The file with that user's password
+    #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PASSWORD_FILE", value_name = "PATH")]
+    pub password_file: Option<PathBuf>,
+
     /// Advertise private addresses instead of private DNS names
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PRIVATE_ADDRESSES", value_name = "BOOL", value_parser = go_bool,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
@@ -110,6 +118,14 @@ pub struct PortOptions {
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_PRIVATE_HOSTNAMES", value_name = "BOOL", value_parser = go_bool,
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub private_hostnames: Option<bool>,
+}
+
+impl PortOptions {
+    /// Whom they name; None: nobody.
+    pub(super) fn user(&self) -> Option<User> {
+        let (name, password_file) = self.user.clone().zip(self.password_file.clone())?;
+        Some(User { name, password_file })
+    }
 }
 
 /// Which etcd this node will start.

@@ -89,6 +89,7 @@ impl Options {
                 Some(issuing) => issuing.client_files(),
                 None => files(&t.trusted_ca_file, &t.cert_file, &t.key_file),
             },
+            user: self.ports.user(),
             issuing,
             output: self.output.output,
         }

@@ -327,8 +327,7 @@ impl<'a> Drive<'a> {
                 tokio::time::sleep(jitter(SPREAD)).await;
             }
         }
-        let tls = self.setup.certificates.client.clone();
-        match apply(change, &mut self.cloud, tls.as_deref(), self.setup.directories()).await {
+        match apply(change, &mut self.cloud, &self.setup.access(), self.setup.directories()).await {
             Ok(Applied::Done(what)) => {
                 info!("{what}");
                 self.changed(change);

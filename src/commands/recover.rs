@@ -257,9 +257,8 @@ impl Steps<'_> {
     }
 
     async fn apply(&self, change: Change) -> Result<Applied, Exit> {
-        let tls = self.setup.certificates.client.clone();
         let mut cloud = self.setup.cloud();
-        apply(&change, &mut cloud, tls.as_deref(), self.setup.directories()).await.map_err(|why| fail(&why))
+        apply(&change, &mut cloud, &self.setup.access(), self.setup.directories()).await.map_err(|why| fail(&why))
     }
 
     fn tell(&self, restoration: &Restoration) {

@@ -153,8 +153,7 @@ impl Run<'_> {
 
     async fn take(&self, store: &Store, url: &MemberUrl, name: &SnapshotName, view: &ClientView) -> Result<(), Reason> {
         let began = Instant::now();
-        let tls = self.setup.certificates.client.as_deref();
-        let stream = Stream::open(tls, url).await.map_err(|absence| silent(url, &absence))?;
+        let stream = Stream::open(&self.setup.access(), url).await.map_err(|absence| silent(url, &absence))?;
         let bytes = stream.bytes();
         let (sender, receiver) = mpsc::channel(1);
         let by = view.member_id.to_string();

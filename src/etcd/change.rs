@@ -5,8 +5,8 @@ use std::time::Duration;
 use etcd_client::{Client, Error, MemberAddOptions};
 
 use super::client::{connect, is_denied, text};
+use super::user::Access;
 use crate::model::{MemberId, MemberUrl, Vote};
-use crate::tls::Tls;
 
 /// A change goes through a quorum; one that another change has displaced is never answered at all (E6, F15).
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,21 +28,16 @@ pub enum ChangeError {
 ///
 /// # Errors
 /// See [`ChangeError`]; after `NotNow` only a fresh list tells whether it happened (F16).
-pub async fn remove_member(tls: Option<&Tls>, via: &MemberUrl, member: MemberId) -> Result<(), ChangeError> {
-    change(tls, via, async |mut client: Client| client.member_remove(member.0).await.map(|_| ())).await
+pub async fn remove_member(access: &Access, via: &MemberUrl, member: MemberId) -> Result<(), ChangeError> {
+    change(access, via, async |mut client| client.member_remove(member.0).await.map(|_| ())).await
 }
 
 /// Asks the member at `via` to add a member with this peer URL.
 ///
 /// # Errors
 /// As [`remove_member`].
-pub async fn add_member(
-    tls: Option<&Tls>,
-    via: &MemberUrl,
-    peer_url: &MemberUrl,
-    vote: Vote,
-) -> Result<(), ChangeError> {
-    change(tls, via, async |mut client: Client| {
+pub async fn add_member(access: &Access, via: &MemberUrl, peer_url: &MemberUrl, vote: Vote) -> Result<(), ChangeError> {
+    change(access, via, async |mut client| {
         let options = (vote == Vote::Learner).then(|| MemberAddOptions::new().with_is_learner());
         client.member_add([peer_url.to_string()], options).await.map(|_| ())
     })
@@ -53,25 +48,26 @@ pub async fn add_member(
 ///
 /// # Errors
 /// As [`remove_member`].
-pub async fn promote_member(tls: Option<&Tls>, via: &MemberUrl, member: MemberId) -> Result<(), ChangeError> {
-    change(tls, via, async |mut client: Client| client.member_promote(member.0).await.map(|_| ())).await
+pub async fn promote_member(access: &Access, via: &MemberUrl, member: MemberId) -> Result<(), ChangeError> {
+    change(access, via, async |mut client| client.member_promote(member.0).await.map(|_| ())).await
 }
 
 /// Asks the leader at `via` to hand its leadership over; nobody else takes the call.
 ///
 /// # Errors
 /// As [`remove_member`]; `AlreadyDone` where the member at `via` leads no more.
-pub async fn move_leader(tls: Option<&Tls>, via: &MemberUrl, to: MemberId) -> Result<(), ChangeError> {
-    change(tls, via, async |mut client: Client| client.move_leader(to.0).await.map(|_| ())).await
+pub async fn move_leader(access: &Access, via: &MemberUrl, to: MemberId) -> Result<(), ChangeError> {
+    change(access, via, async |mut client| client.move_leader(to.0).await.map(|_| ())).await
 }
 
 async fn change(
-    tls: Option<&Tls>,
+    access: &Access,
     via: &MemberUrl,
-    call: impl AsyncFnOnce(Client) -> Result<(), Error>,
+    call: impl AsyncFn(Client) -> Result<(), Error>,
 ) -> Result<(), ChangeError> {
-    let client = connect(tls, via, CHANGE_TIMEOUT).await.map_err(|absence| ChangeError::NotNow(absence.to_string()))?;
-    match tokio::time::timeout(CHANGE_TIMEOUT, call(client)).await {
+    let mut client =
+        connect(access, via, CHANGE_TIMEOUT).await.map_err(|absence| ChangeError::NotNow(absence.to_string()))?;
+    match tokio::time::timeout(CHANGE_TIMEOUT, access.call(&mut client, call)).await {
         Err(_) => Err(ChangeError::NotNow(format!("no answer within {} s", CHANGE_TIMEOUT.as_secs()))),
         Ok(Ok(())) => Ok(()),
         Ok(Err(e)) => Err(refusal(&e)),

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use super::user::Access;
 use crate::errors::{cause, chain};
 use crate::model::{
     Absence, Blind, BlindKind, ClientView, ClusterId, Database, Member, MemberId, MemberUrl, Scheme, Seen,
@@ -27,11 +28,11 @@ const BARRIER_KEY: &str = "etcd-bootstrap/barrier";
 ///
 /// # Errors
 /// Why there was no usable answer.
-pub async fn fetch_client_view(tls: Option<&Tls>, url: &MemberUrl) -> Result<ClientView, Absence> {
-    let status = tokio::time::timeout(READ_TIMEOUT, fetch_status(tls, url)).await;
+pub async fn fetch_client_view(access: &Access, url: &MemberUrl) -> Result<ClientView, Absence> {
+    let status = tokio::time::timeout(READ_TIMEOUT, fetch_status(access, url)).await;
     let (client, mut view) = status.unwrap_or(Err(Absence::NoAnswer(READ_TIMEOUT)))?;
     if view.leader.is_some() {
-        view.quorum_list = fetch_quorum_list(client.clone()).await;
+        view.quorum_list = fetch_quorum_list(access, client.clone()).await;
     }
     if let Seen::Yes(_) = &view.quorum_list {
         view.commit = fetch_commit(client).await;
@@ -47,10 +48,11 @@ async fn fetch_commit(mut client: Client) -> Option<u64> {
 }
 
 /// Of the first that answers, where a name has several addresses: those of all members, as a rule, and one may be gone.
-async fn fetch_status(tls: Option<&Tls>, url: &MemberUrl) -> Result<(Client, ClientView), Absence> {
-    let options = options(tls, url, READ_TIMEOUT);
+async fn fetch_status(access: &Access, url: &MemberUrl) -> Result<(Client, ClientView), Absence> {
+    let options = options(access, url, READ_TIMEOUT);
     let addresses = by_addresses(url).await?.into_iter();
-    let mut asked: JoinSet<_> = addresses.map(|address| fetch_status_at(address, options.clone())).collect();
+    let mut asked: JoinSet<_> =
+        addresses.map(|address| fetch_status_at(access.clone(), address, options.clone())).collect();
     let mut answer = Err(without_address(url));
     while answer.is_err()
         && let Some(next) = asked.join_next().await
@@ -60,9 +62,14 @@ async fn fetch_status(tls: Option<&Tls>, url: &MemberUrl) -> Result<(Client, Cli
     answer
 }
 
-async fn fetch_status_at(url: MemberUrl, options: ConnectOptions) -> Result<(Client, ClientView), Absence> {
+async fn fetch_status_at(
+    access: Access,
+    url: MemberUrl,
+    options: ConnectOptions,
+) -> Result<(Client, ClientView), Absence> {
     let mut client = Client::connect([url.to_string()], Some(options)).await.map_err(|e| absence(&e))?;
-    let status = client.status().await.map_err(|e| absence(&e))?;
+    // The state of a member is told to users alone by the newest etcds.
+    let status = access.call(&mut client, async |mut client| client.status().await).await.map_err(|e| absence(&e))?;
     let header = status.header().ok_or_else(|| Absence::NotUnderstood("a status without a header".into()))?;
     let view = ClientView {
         cluster_id: ClusterId(header.cluster_id()),
@@ -109,12 +116,12 @@ pub async fn fetch_certificate_end(tls: Option<&Tls>, url: &MemberUrl) -> Option
 /// The member list that a quorum stands behind (F20): a linearizable read first brings this member up to all that was
 /// committed before; its own list right after it holds every change of that time. The client crate asks for the list
 /// with `linearizable: false`, and etcd 3.4 knows no other (etcd#11198); this way works on every version.
-async fn fetch_quorum_list(mut client: Client) -> Seen<Vec<Member>> {
-    let read = async {
+async fn fetch_quorum_list(access: &Access, mut client: Client) -> Seen<Vec<Member>> {
+    let read = access.call(&mut client, async |mut client| {
         let keys_only = GetOptions::new().with_keys_only();
         client.get(BARRIER_KEY, Some(keys_only)).await?;
         client.member_list().await
-    };
+    });
     match tokio::time::timeout(READ_TIMEOUT, read).await {
         Err(_) => unseen(BlindKind::Unreachable, "no quorum answered in time".into()),
         Ok(Err(e)) if is_denied(&e) => unseen(BlindKind::Denied, text(&e)),
@@ -126,17 +133,17 @@ async fn fetch_quorum_list(mut client: Client) -> Seen<Vec<Member>> {
     }
 }
 
-pub(super) async fn connect(tls: Option<&Tls>, url: &MemberUrl, timeout: Duration) -> Result<Client, Absence> {
+pub(super) async fn connect(access: &Access, url: &MemberUrl, timeout: Duration) -> Result<Client, Absence> {
     let found = tokio::time::timeout(timeout, by_addresses(url)).await.unwrap_or(Err(Absence::NoAnswer(timeout)))?;
     let first = found.first().ok_or_else(|| without_address(url))?;
-    Client::connect([first.to_string()], Some(options(tls, url, timeout))).await.map_err(|e| absence(&e))
+    Client::connect([first.to_string()], Some(options(access, url, timeout))).await.map_err(|e| absence(&e))
 }
 
 /// No timeout of the crate's own for the call: it would race the caller's, and what it says is no etcd error (F61).
-fn options(tls: Option<&Tls>, url: &MemberUrl, timeout: Duration) -> ConnectOptions {
+fn options(access: &Access, url: &MemberUrl, timeout: Duration) -> ConnectOptions {
     let options = ConnectOptions::new().with_connect_timeout(timeout);
     match url.scheme() {
-        Scheme::Https => options.with_tls(grpc_tls(tls).domain_name(url.host())),
+        Scheme::Https => options.with_tls(grpc_tls(access.tls.as_deref()).domain_name(url.host())),
         Scheme::Http => options,
     }
 }
@@ -190,10 +197,16 @@ pub(super) fn absence(error: &Error) -> Absence {
     }
 }
 
-/// Authentication answers of etcd: no user, a bad token, or a user without the right.
+/// Authentication answers of etcd: no user, a bad token, a wrong password, or a user without the right
+/// (api/v3rpc/rpctypes/error.go, v3.7.1). And that there is no password, which only [`Access`] says.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the crate has a dozen errors, and more with each version")]
 pub(super) fn is_denied(error: &Error) -> bool {
-    let Error::GRpcStatus(status) = error else { return false };
-    let answers = ["permission denied", "user name is empty", "invalid auth token"];
+    let status = match error {
+        Error::GRpcStatus(status) => status,
+        Error::InvalidArgs(_) => return true,
+        _ => return false,
+    };
+    let answers = ["permission denied", "user name is empty", "invalid auth token", "authentication failed"];
     answers.iter().any(|answer| status.message().contains(answer))
 }
 
@@ -203,6 +216,7 @@ pub(super) fn text(error: &Error) -> String {
     match error {
         Error::GRpcStatus(status) => status.message().to_owned(),
         Error::TransportError(e) => chain(e),
+        Error::InvalidArgs(why) => why.clone(),
         other => other.to_string(),
     }
 }

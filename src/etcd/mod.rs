@@ -7,3 +7,4 @@ pub mod environment;
 pub mod peer;
 pub mod program;
 pub mod snapshot;
+pub mod user;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use etcd_client::{SnapshotResponse, SnapshotStreaming};
+use etcd_client::{Client, SnapshotResponse, SnapshotStreaming};
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use tokio::sync::mpsc;
 
 use super::client::{absence, connect, text};
+use super::user::Access;
 use crate::model::{Absence, MemberUrl};
-use crate::tls::Tls;
 
 /// How long nothing may come from etcd, or go to where it is kept.
 pub const STALL: Duration = Duration::from_secs(30);
@@ -39,12 +39,16 @@ impl Stream {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn open(tls: Option<&Tls>, url: &MemberUrl) -> Result<Self, Absence> {
+    pub async fn open(access: &Access, url: &MemberUrl) -> Result<Self, Absence> {
         let begin = async {
-            let mut client = connect(tls, url, STALL).await?;
-            let mut stream = client.snapshot().await.map_err(|e| absence(&e))?;
-            let first = stream.message().await.map_err(|e| absence(&e))?;
-            Ok((stream, first))
+            let mut client = connect(access, url, STALL).await?;
+            // A stream is refused by its first message.
+            let first = async |mut client: Client| {
+                let mut stream = client.snapshot().await?;
+                let first = stream.message().await?;
+                Ok((stream, first))
+            };
+            access.call(&mut client, first).await.map_err(|e| absence(&e))
         };
         let (stream, first) = tokio::time::timeout(STALL, begin).await.unwrap_or(Err(Absence::NoAnswer(STALL)))?;
         let first = first.ok_or_else(|| Absence::NotUnderstood("an empty snapshot".to_owned()))?;

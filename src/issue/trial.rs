@@ -10,6 +10,7 @@ use super::trust::Trust;
 use crate::cloud::{Cloud, Freshness};
 use crate::config::Config;
 use crate::errors::chain;
+use crate::etcd::user::Access;
 use crate::model::{Absence, Identity, Instance, InstanceId, PeerAnswer, Role, Seen};
 use crate::observe::Ports;
 use crate::tls;
@@ -36,7 +37,8 @@ pub async fn on_the_others(
     };
     let Some(text) = text else { return Ok(()) };
     let tls = Arc::new(tls::of_texts(text, node, files.direct).map_err(|e| Trouble::Wrong(chain(&e)))?);
-    let ports = Ports::new(config.policy.clone(), Some(&tls), Some(tls.clone()));
+    let client = Access { tls: Some(tls.clone()), user: None };
+    let ports = Ports::new(config.policy.clone(), Some(&tls), client);
     let others = ec2.found.iter().filter(|(id, _)| group.instances.contains_key(*id) && **id != me.instance);
     for (id, instance) in others {
         if let Some(why) = refuses(config, &ports, instance).await {

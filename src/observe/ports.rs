@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::etcd::user::Access;
 use crate::etcd::{client, peer};
 use crate::model::{
     Absence, ClientView, Ec2State, Instance, InstanceId, MemberId, MemberUrl, PeerAnswer, PeerView, Policy,
@@ -29,7 +30,7 @@ pub(super) type Confirmed = Arc<watch::Sender<BTreeSet<MemberId>>>;
 pub struct Ports {
     policy: Policy,
     peer: reqwest::Client,
-    client_tls: Option<Arc<Tls>>,
+    client: Access,
 }
 
 /// What is asked for etcd.
@@ -50,8 +51,8 @@ pub(super) fn patience(instance: &Instance) -> Duration {
 
 impl Ports {
     /// A port without TLS needs none.
-    pub fn new(policy: Policy, peer_tls: Option<&Tls>, client_tls: Option<Arc<Tls>>) -> Self {
-        Self { policy, peer: peer::client(peer_tls), client_tls }
+    pub fn new(policy: Policy, peer_tls: Option<&Tls>, client: Access) -> Self {
+        Self { policy, peer: peer::client(peer_tls), client }
     }
 
     /// What one peer port says.
@@ -64,14 +65,14 @@ impl Ports {
     /// # Errors
     /// Why it says nothing of use.
     pub async fn ask_client(&self, url: &MemberUrl) -> Result<ClientView, Absence> {
-        client::fetch_client_view(self.client_tls.as_deref(), url).await
+        client::fetch_client_view(&self.client, url).await
     }
 
     /// Until when the certificates are valid that these client ports show.
     pub async fn certificate_ends(&self, urls: BTreeMap<MemberId, MemberUrl>) -> BTreeMap<MemberId, SystemTime> {
         let mut asked = JoinSet::new();
         for (member, url) in urls {
-            let tls = self.client_tls.clone();
+            let tls = self.client.tls.clone();
             asked.spawn(async move { Some((member, client::fetch_certificate_end(tls.as_deref(), &url).await?)) });
         }
         asked.join_all().await.into_iter().flatten().collect()
@@ -119,7 +120,7 @@ impl Ports {
     ) -> Probe {
         let client_url = self.policy.client_url_beside(&url);
         let client = async {
-            let view = client::fetch_client_view(self.client_tls.as_deref(), &client_url).await;
+            let view = client::fetch_client_view(&self.client, &client_url).await;
             if let Ok(ClientView { member_id, quorum_list: Seen::Yes(_), .. }) = &view {
                 confirmed.send_if_modified(|members| members.insert(*member_id));
             }

@@ -438,11 +438,12 @@ impl Reason {
             Self::Denied { why } => stops(
                 why,
                 "etcd's authentication hides the members",
-                "A client certificate whose common name is a user with the role root: `--cert-file`, `--key-file`.",
+                "A user with the role root: by name and password, `--user`, `--password-file`, or as the common name of \
+                 the client certificate, `--cert-file`, `--key-file`.",
             )
             .advising(
-                "etcd's authentication hides the members: give the agent a client certificate whose common name \
-                 is a user with the role root (--cert-file, --key-file)",
+                "etcd's authentication hides the members: give the agent a user with the role root, by --user and \
+                 --password-file, or as the common name of its client certificate (--cert-file, --key-file)",
             ),
             Self::NotTheTaggedCluster { tag, seen } => stops(
                 format!("the group's tag names cluster {tag}, but cluster {seen} answers"),
