@@ -95,7 +95,7 @@ dist: ## the static binary, its checksum, man pages, completions, the units, the
 	tests/tools/check-dist $(dist)
 	cargo run --quiet --example manual -- target/dist
 	cp -r systemd target/dist/
-	cp prometheus/alerts.yaml docs/status.schema.json target/dist/
+	cp prometheus/alerts.yaml docs/*.schema.json target/dist/
 	cd target/dist && sha512sum $(notdir $(dist)) >$(notdir $(dist)).sha512
 	for config in ignition/*.ign; do \
 		sed -e 's,https://example.com/etcd-bootstrap-x86_64-unknown-linux-musl,$(URL),' \

@@ -223,8 +223,12 @@ async fn tell_all(options: &Options) -> Result<(), String> {
     println!("\n{:<62} {:>7} {:>7} {:>8}  result", "scenario", "systemd", "etcd", "seconds");
     rows.iter().for_each(|row| println!("{row}"));
     println!("{} scenarios in {:.0} s", rows.len(), began.elapsed().as_secs_f64());
-    let failed = rows.iter().filter(|row| row.result != OK).count();
-    if failed == 0 && !rows.is_empty() { Ok(()) } else { Err(format!("{failed} of {} scenarios failed", rows.len())) }
+    let failed: Vec<String> = rows.iter().filter(|row| row.result != OK).map(ToString::to_string).collect();
+    if failed.is_empty() && !rows.is_empty() {
+        return Ok(());
+    }
+    // Once more, where the table is long: who reads the end of a log reads which.
+    Err(format!("{} of {} scenarios failed\n{}", failed.len(), rows.len(), failed.join("\n")))
 }
 
 /// Longer than any story takes; one that hangs is killed with all that it started.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use etcd_bootstrap::cli::{Cli, Command};
-use etcd_bootstrap::commands::Ask;
+use etcd_bootstrap::commands::{Ask, Checks};
 use etcd_bootstrap::config::{Config, Recovery};
 use etcd_bootstrap::exit::Exit;
 use etcd_bootstrap::setup::Setup;
@@ -39,6 +39,9 @@ async fn carry_out(Cli { command, options }: Cli) -> Exit {
             Exit::Done
         }
         Command::Certificate { force, .. } => commands::certificate(&config, force).await,
+        Command::Doctor { ignore: ignored, units_from } => {
+            commands::doctor(config, Checks { ignored, units_from }).await
+        }
         Command::Watch => commands::watch(config).await,
         Command::Status => with_setup(config, commands::status).await,
         Command::Ready => with_setup(config, commands::ready).await,

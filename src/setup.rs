@@ -40,6 +40,13 @@ impl Setup {
         Ok(Self { config, certificates })
     }
 
+    /// For who only looks, whatever there is of certificates and passwords.
+    pub fn tolerant(config: Config) -> Self {
+        let loaded = Certificates::load(&config.policy, &config.peer_tls, &config.client_tls);
+        let certificates = loaded.unwrap_or_else(|failed| Certificates::useless(chain(&failed)));
+        Self { config, certificates }
+    }
+
     /// AWS, as this run is told to see it.
     pub fn cloud(&self) -> Cloud {
         Cloud::new(self.config.group.clone())

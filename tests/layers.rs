@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that do I/O, log, or speak for AWS and etcd, and the only rooms that may use each.
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 16] = [
     ("aws_config", &["cloud"]),
     ("aws_credential_types", &["cloud"]),
     ("aws_sdk_autoscaling", &["cloud"]),
@@ -18,6 +18,7 @@ const CRATES: [(&str, &[&str]); 15] = [
     ("hyper", &["cloud", "founders"]),
     ("rcgen", &["certificate", "issue"]),
     ("reqwest", &["cloud", "etcd", "names", "observe"]),
+    ("rustix", &["files"]),
     ("rustls_native_certs", &["cloud", "tls"]),
     ("tracing", &["commands", "log", "main"]),
     ("tracing_subscriber", &["log"]),

@@ -52,6 +52,8 @@ mod plain;
 mod users;
 // What status tells programs, on real etcd and from any machine, against its published schema.
 mod status;
+// What doctor finds, on real etcd, against its published schema.
+mod doctor;
 // What it asks of others in an outage, and what a neighbour can do to it.
 mod pressure;
 // What is read from outside, with hostile input.

@@ -87,6 +87,26 @@ async fn f116_tagged_instances_form_and_one_is_replaced_with_moto_as_aws() {
 }
 
 #[tokio::test]
+async fn doctor_reads_what_moto_tells_of_a_group() {
+    let Some(moto) = Moto::start_if_there().await else { return };
+    let node = moto.machine(&moto.launch_group(3).await[0]);
+    let change = [("HealthCheckType", "ELB"), ("MaxSize", "3")];
+    moto.ask(
+        "autoscaling",
+        &[&[("Action", "UpdateAutoScalingGroup"), ("AutoScalingGroupName", GROUP)], &change[..]].concat(),
+    )
+    .await;
+    let suspend =
+        [("Action", "SuspendProcesses"), ("AutoScalingGroupName", GROUP), ("ScalingProcesses.member.1", "Launch")];
+    moto.ask("autoscaling", &suspend).await;
+    let run = node.agent("doctor", &[]).await.unwrap();
+    for word in ["asks ELB", "MaxSize is 3", "suspended are Launch", "in eu-west-1a", "no hook etcd-bootstrap-launch"] {
+        assert!(run.stdout.contains(word), "{word}: {}{}", run.stdout, run.stderr);
+    }
+    assert!(run.stdout.ends_with("1 of 13 checks fail: group\n"), "{}", run.stdout);
+}
+
+#[tokio::test]
 async fn kms_is_answered_by_the_fake_as_by_moto() {
     let Some(moto) = Moto::start_if_there().await else { return };
     let theirs = kms::client(&moto.url, REGION, Credentials::new("test", "test", None, None, "test"));

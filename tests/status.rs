@@ -244,24 +244,31 @@ impl Laptop {
 
 // ---------------------------------------------------------------- the schema
 
-fn schema() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status.schema.json");
+const SCHEMA: &str = "docs/status.schema.json";
+
+fn schema(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     serde_json::from_str(&fs::read_to_string(path).unwrap()).expect("the schema is JSON")
 }
 
-fn compiled() -> (Schemas, SchemaIndex) {
-    let (schema, mut schemas, mut compiler) = (schema(), Schemas::new(), Compiler::new());
+fn compiled(file: &str) -> (Schemas, SchemaIndex) {
+    let (schema, mut schemas, mut compiler) = (schema(file), Schemas::new(), Compiler::new());
     let id = schema["$id"].as_str().unwrap().to_owned();
     compiler.add_resource(&id, schema).unwrap();
     let index = compiler.compile(&id, &mut schemas).unwrap_or_else(|e| panic!("{e}"));
     (schemas, index)
 }
 
-/// What a run has printed, where it is what the schema says.
+/// What `status` has printed, where it is what its schema says.
 pub fn valid(run: &Run) -> Value {
+    valid_by(SCHEMA, run)
+}
+
+/// What a run has printed, where it is what a schema says.
+pub fn valid_by(file: &str, run: &Run) -> Value {
     let told: Value =
         serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {} {}", run.stdout, run.stderr));
-    let (schemas, index) = compiled();
+    let (schemas, index) = compiled(file);
     if let Err(why) = schemas.validate(&told, index) {
         panic!("{why:#}\n{told:#}");
     }
@@ -299,7 +306,7 @@ fn with(mut told: Value, change: impl FnOnce(&mut Map<String, Value>)) -> Value 
 
 #[test]
 fn what_is_told_of_each_saved_observation_is_what_the_schema_says() {
-    let (schemas, index) = compiled();
+    let (schemas, index) = compiled(SCHEMA);
     let told = all();
     assert!(told.len() >= 40 && told.iter().any(|told| told["members"][2]["database"].is_null()));
     for told in told {
@@ -312,7 +319,7 @@ fn what_is_told_of_each_saved_observation_is_what_the_schema_says() {
 /// An added field, a missing one and one of another kind are noticed wherever they are.
 #[test]
 fn a_document_of_another_shape_is_refused() {
-    let (schemas, index) = compiled();
+    let (schemas, index) = compiled(SCHEMA);
     let mut whole = all().into_iter().max_by_key(|told| told["members"].as_array().unwrap().len()).unwrap();
     whole["members"][0]["database"] = json!({ "size": 1, "size_in_use": 1, "quota": null });
     whole["certificate"] = json!({ "until": null, "signed_by": null, "restart_needed": false });
@@ -353,7 +360,7 @@ fn a_document_of_another_shape_is_refused() {
 
 #[test]
 fn the_words_of_the_schema_and_of_the_readme_are_the_programs() {
-    let schema = schema();
+    let schema = schema(SCHEMA);
     let causes: Vec<Value> = Cause::ALL.iter().map(|cause| json!(cause)).chain([Value::Null]).collect();
     assert_eq!(schema["properties"]["reason"]["enum"], Value::Array(causes));
     let verdicts = json!(Standing::ALL);

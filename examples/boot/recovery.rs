@@ -101,7 +101,7 @@ fn readme_drop_in() -> Result<String, String> {
 }
 
 /// The commands of a runbook, a line each.
-fn commands(name: &str) -> Result<Vec<String>, String> {
+pub(super) fn commands(name: &str) -> Result<Vec<String>, String> {
     let marker = format!("<!-- runbook: {name} -->\n\n");
     let text = README.split(&marker).nth(1).ok_or_else(|| format!("README.md has no {marker}"))?;
     let lines = text.lines().take_while(|line| line.starts_with("    "));
@@ -109,7 +109,7 @@ fn commands(name: &str) -> Result<Vec<String>, String> {
 }
 
 /// The shell function of this name, as README.md defines it.
-fn function(name: &str) -> Result<&'static str, String> {
+pub(super) fn function(name: &str) -> Result<&'static str, String> {
     let begin = README.find(&format!("    {name}() {{\n")).ok_or_else(|| format!("README.md has no {name}()"))?;
     let end = README[begin..].find("\n    }\n").ok_or_else(|| format!("{name}() does not end"))?;
     Ok(&README[begin..begin + end + "\n    }".len()])

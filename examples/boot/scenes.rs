@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::recovery::{commands, function};
 use super::{CONSUMER_PERIOD, PATIENCE, SLOW, Story};
 use crate::client;
 use crate::lab::{BINARY, GROUP, TAMPERED};
@@ -44,6 +45,33 @@ impl Story<'_> {
                 _ => return Err(format!("systemd-analyze security {unit}: above 2.0, or no answer: {exposure}")),
             }
         }
+        Ok(None)
+    }
+
+    /// What systemd has loaded, to `doctor` as README.md hands it over: as it is shipped, and with a drop-in of somebody's.
+    pub(super) async fn examine(&mut self) -> Result<Option<Duration>, String> {
+        let node = &self.machines[0];
+        let shown = node.inside(&["systemctl", "show", "etcd-member.service", "etcd.service", AGENT]).await?;
+        // What tests/decide/units.txt is.
+        std::fs::write(self.logs.join("units.txt"), shown).map_err(|error| error.to_string())?;
+        let examine = format!("{}\n{}", function("agent")?, commands("doctor")?.join("\n"));
+        let drop_in = format!("/etc/systemd/system/{}.d/20-mine.conf", node.etcd_unit);
+        let undo = format!("rm {drop_in} && systemctl daemon-reload");
+        let with = |line: &str| {
+            format!("printf '[Service]\n{line}\n' >{drop_in} && systemctl daemon-reload && {{ {examine}\n}}")
+        };
+        for (script, expected) in [
+            (examine.clone(), "no check fails\nended with 0"),
+            (with("TimeoutStartSec=1min"), "1 of 13 checks fail: units\nended with 78"),
+            (with("Environment=A=B"), "no check fails\nended with 0"),
+        ] {
+            let script = format!("exec 2>&1\nsudo() {{ \"$@\"; }}\n{script}\necho \"ended with $?\"");
+            let said = node.inside(&["bash", "-c", &script]).await?;
+            if !said.ends_with(expected) {
+                return Err(format!("doctor: {said}"));
+            }
+        }
+        node.inside(&["bash", "-ec", &undo]).await?;
         Ok(None)
     }
 

@@ -83,6 +83,7 @@ impl Story<'_> {
     async fn life(&mut self) -> Result<(), String> {
         self.scene("3 nodes form a cluster at first boot", async |s| s.form(3).await).await?;
         self.scene("units: verify is silent, exposure 2.0 at most", async |s| s.check_units().await).await?;
+        self.scene("doctor finds nothing in the units, and a drop-in that is", async |s| s.examine().await).await?;
         self.scene("etcd killed, started again by systemd", async |s| s.crash().await).await?;
         self.scene("power loss of one node", async |s| s.lose_power_of_one().await).await?;
         self.scene("power loss of all at once, AWS and metadata down", async |s| s.lose_power_of_all().await).await?;
@@ -122,6 +123,8 @@ impl Story<'_> {
         self.lab.certify();
         self.scene("3 Flatcar nodes form a cluster at first boot", async |s| s.form(3).await).await?;
         self.scene("units on Flatcar: verify is silent, exposure 2.0 at most", async |s| s.check_units().await).await?;
+        self.scene("doctor on Flatcar: nothing in the units, and a drop-in that is", async |s| s.examine().await)
+            .await?;
         self.scene("grpc-proxy through a complete rotation", async |s| s.rotate_under_a_consumer().await).await
     }
 

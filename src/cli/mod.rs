@@ -24,8 +24,9 @@ use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use self::cluster::GroupOptions;
 use self::compat::from_go_form;
 use self::snapshots::from;
+use self::values::check;
 use crate::config::From;
-use crate::model::{GivenUp, WhichGroup};
+use crate::model::{Check, GivenUp, WhichGroup};
 
 /// Bootstraps etcd on an EC2 Auto Scaling group: reads the group, removes members whose instance is proven dead,
 /// joins the cluster or creates it, and writes the EnvironmentFile that etcd starts with.
@@ -47,6 +48,15 @@ pub enum Command {
     Run,
     /// Print what is seen of each instance and member, and whether the cluster is sound
     Status,
+    /// Find what a first boot, or the next replacement, would fail on; changes nothing
+    Doctor {
+        /// Checks that do not count, by their ids
+        #[arg(long, value_name = "ID,...", value_delimiter = ',', value_parser = check)]
+        ignore: Vec<Check>,
+        /// What `systemctl show` has printed of etcd's unit and the agent's; `-` reads it from the standard input
+        #[arg(long, value_name = "FILE|-")]
+        units_from: Option<PathBuf>,
+    },
     /// Decide a saved observation again and print why
     Explain {
         /// An observation.json
@@ -166,6 +176,7 @@ fn contradiction(Cli { command, options }: &Cli) -> Option<(ErrorKind, String)> 
             command @ (Command::Ready
             | Command::Watch
             | Command::Leave
+            | Command::Doctor { .. }
             | Command::Recover { .. }
             | Command::Snapshot { .. }),
         ),

@@ -5,7 +5,7 @@ use clap::builder::PossibleValue;
 
 use crate::config::{Emit, Output, ProxyStyle};
 use crate::log::Format;
-use crate::model::{FoundingRule, InitialCluster, JoinAs, Leave, Prune};
+use crate::model::{Check, FoundingRule, InitialCluster, JoinAs, Leave, Prune};
 
 macro_rules! words {
     ($($type:ident { $($variant:ident => $word:literal),+ $(,)? })+) => {$(
@@ -33,4 +33,12 @@ words! {
     JoinAs { Auto => "auto", Learner => "learner", Voter => "voter" }
     Output { Text => "text", Json => "json" }
     ProxyStyle { V2 => "v2", V3 => "v3" }
+}
+
+/// A check by its id.
+pub(super) fn check(text: &str) -> Result<Check, String> {
+    Check::ALL.iter().copied().find(|check| check.id() == text).ok_or_else(|| {
+        let ids: Vec<&str> = Check::ALL.iter().map(|check| check.id()).collect();
+        format!("the checks are {}", ids.join(", "))
+    })
 }

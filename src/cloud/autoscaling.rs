@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 
 use super::aws::{CallError, Date, MAX_PAGES, Whole, classify, endless};
 use crate::errors::Failed;
-use crate::model::{BlindKind, CLUSTER_TAG, FOUNDING_TAG, Group, Hook, InstanceId, REPLACED_TAG, read_replaced};
+use crate::model::{
+    BlindKind, CLUSTER_TAG, FOUNDING_TAG, Group, Hook, InstanceId, REPLACED_TAG, Settings, read_replaced,
+};
 
 /// The service in one region.
 #[derive(Clone)]
@@ -39,6 +42,20 @@ impl AutoScaling {
     /// # Errors
     /// `Absent` when no group has that name, `Ambiguous` when several have.
     pub async fn fetch_group(&self, name: &str, read_at: SystemTime) -> Result<Group, CallError> {
+        let (group, date) = self.describe(name).await?;
+        Ok(group_of(&group, name, read_at, date))
+    }
+
+    /// What a group does with its instances.
+    ///
+    /// # Errors
+    /// As [`AutoScaling::fetch_group`].
+    pub async fn fetch_settings(&self, name: &str) -> Result<Settings, CallError> {
+        Ok(settings_of(&self.describe(name).await?.0))
+    }
+
+    /// A group, and the `Date` of the reply.
+    async fn describe(&self, name: &str) -> Result<(AutoScalingGroup, Option<SystemTime>), CallError> {
         let action = "autoscaling:DescribeAutoScalingGroups";
         let mut groups = Vec::new();
         let mut token = None;
@@ -50,7 +67,7 @@ impl AutoScaling {
             groups.extend(reply.auto_scaling_groups.unwrap_or_default());
             token = reply.next_token.filter(|t| !t.is_empty());
             if token.is_none() {
-                return one_group(groups, name, read_at, date.read());
+                return Ok((one_group(groups, name)?, date.read()));
             }
         }
         Err(endless(action, name))
@@ -115,30 +132,28 @@ fn hook(hook: &aws_sdk_autoscaling::types::LifecycleHook) -> Option<Hook> {
     })
 }
 
-fn one_group(
-    groups: Vec<aws_sdk_autoscaling::types::AutoScalingGroup>,
-    name: &str,
-    read_at: SystemTime,
-    date: Option<SystemTime>,
-) -> Result<Group, CallError> {
+fn one_group(groups: Vec<AutoScalingGroup>, name: &str) -> Result<AutoScalingGroup, CallError> {
     let mut named: Vec<_> = groups.into_iter().filter(|g| g.auto_scaling_group_name() == Some(name)).collect();
-    let group = match (named.pop(), named.len()) {
-        (Some(group), 0) => group,
+    match (named.pop(), named.len()) {
+        (Some(group), 0) => Ok(group),
         (None, _) => {
             let why = format!("there is no Auto Scaling group named '{name}'");
-            return Err(CallError::new(BlindKind::Absent, Failed::new("look for the group", name, why)));
+            Err(CallError::new(BlindKind::Absent, Failed::new("look for the group", name, why)))
         }
         (Some(_), others) => {
             let why = format!("{} Auto Scaling groups are named '{name}'", others + 1);
-            return Err(CallError::new(BlindKind::Ambiguous, Failed::new("look for the group", name, why)));
+            Err(CallError::new(BlindKind::Ambiguous, Failed::new("look for the group", name, why)))
         }
-    };
+    }
+}
+
+fn group_of(group: &AutoScalingGroup, name: &str, read_at: SystemTime, date: Option<SystemTime>) -> Group {
     let instances = group.instances().iter();
     let tag = |key: &str| {
         let mut tags = group.tags().iter();
         tags.find(|t| t.key() == Some(key)).and_then(|t| t.value()).map(str::to_owned)
     };
-    Ok(Group {
+    Group {
         name: name.to_owned(),
         arn: group.auto_scaling_group_arn().unwrap_or_default().to_owned(),
         desired: usize::try_from(group.desired_capacity().unwrap_or_default()).unwrap_or_default(),
@@ -154,5 +169,19 @@ fn one_group(
         plain: None,
         read_at,
         date,
-    })
+    }
+}
+
+/// AWS says -1 for a percentage that a policy leaves out (Auto Scaling API reference, `InstanceMaintenancePolicy`, read
+/// 2026-11-28).
+fn settings_of(group: &AutoScalingGroup) -> Settings {
+    let policy = group.instance_maintenance_policy();
+    let words = |text: &str| text.split(',').map(|word| word.trim().to_owned()).collect();
+    Settings {
+        max: usize::try_from(group.max_size().unwrap_or_default()).unwrap_or_default(),
+        health_checks: group.health_check_type().map(words).unwrap_or_default(),
+        suspended: group.suspended_processes().iter().filter_map(|p| p.process_name().map(str::to_owned)).collect(),
+        zones: group.availability_zones().iter().cloned().collect(),
+        min_healthy_percentage: policy.and_then(|p| p.min_healthy_percentage()).filter(|percent| *percent >= 0),
+    }
 }

@@ -25,7 +25,8 @@ pub use self::s3::{Bucket, Download, Object, Stored, elements};
 use crate::certificate::Authority;
 use crate::clock::now;
 use crate::model::{
-    Blind, BlindKind, Ec2, Group, Hook, Identity, InstanceId, InstanceTag, LifecycleState, Notices, Seen, WhichGroup,
+    Blind, BlindKind, Ec2, Group, Hook, Identity, InstanceId, InstanceTag, LifecycleState, Notices, Seen, Settings,
+    WhichGroup,
 };
 
 /// "We recommend that you check for interruption notices every 5 seconds" (EC2 user guide, "Spot Instance interruption
@@ -224,6 +225,18 @@ impl Cloud {
         }
         let name = self.group_name().await?;
         Ok(self.services().await?.autoscaling.fetch_group(&name, now()).await?)
+    }
+
+    /// What the group does with its instances.
+    ///
+    /// # Errors
+    /// `NotAsked` where no Auto Scaling group launches them; why it could not be read.
+    pub async fn fetch_settings(&mut self) -> Result<Settings, Blind> {
+        if let WhichGroup::Tagged { .. } = self.group {
+            return Err(Blind::not_asked());
+        }
+        let name = self.group_name().await?;
+        Ok(self.services().await?.autoscaling.fetch_settings(&name).await?)
     }
 
     /// Writes tags of a group, all in one call.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::drive::{Course, Drive};
-use crate::config::Output;
+use crate::config::{Config, Output};
 use crate::decide::doubts;
 use crate::etcd::environment;
 use crate::exit::Exit;
 use crate::files::record;
-use crate::model::{Action, Blind, BlindKind, CLUSTER_TAG, Change, FOUNDING_TAG, Observation, Seen};
+use crate::model::{Action, Blind, BlindKind, CLUSTER_TAG, Change, Decision, FOUNDING_TAG, Observation, Policy, Seen};
 use crate::report::{Report, calls, report};
 use crate::setup::Setup;
 
@@ -23,14 +23,7 @@ pub async fn dry_run(setup: &Setup, course: Course) -> Exit {
     let (config, policy) = (&setup.config, &setup.config.policy);
     let looked = Drive::new(setup, course).look_twice(BETWEEN_LOOKS).await;
     let Some(mut observation) = looked else { return Exit::Unavailable };
-    let mut decision = (course.decide)(&observation, policy);
-    let mut before = Vec::new();
-    while let Action::Change(change) = &decision.action
-        && foresee(&mut observation, change, &config.data_dir)
-    {
-        before.extend(calls(&observation, &decision.action));
-        decision = (course.decide)(&observation, policy);
-    }
+    let (decision, before) = foresee_all(&mut observation, config, course.decide);
     let variables = match &decision.action {
         Action::Start(start) => Some(environment::of_member(start, config)),
         Action::Follow(followed) => Some(environment::of_consumer(&followed.endpoints, config)),
@@ -44,6 +37,23 @@ pub async fn dry_run(setup: &Setup, course: Course) -> Exit {
         warn!("{doubt}");
     }
     Exit::Done
+}
+
+/// The decision once all is done that the main job does on its own, and the calls for that.
+pub fn foresee_all(
+    observation: &mut Observation,
+    config: &Config,
+    decide: fn(&Observation, &Policy) -> Decision,
+) -> (Decision, Vec<String>) {
+    let mut decision = decide(observation, &config.policy);
+    let mut before = Vec::new();
+    while let Action::Change(change) = &decision.action
+        && foresee(observation, change, &config.data_dir)
+    {
+        before.extend(calls(observation, &decision.action));
+        decision = decide(observation, &config.policy);
+    }
+    (decision, before)
 }
 
 /// Goes on as the main job would on its own: what it keeps on record, and what it writes to the group's tags. False where

@@ -1,6 +1,7 @@
 //! One file a command, and the loop that they share.
 
 mod certificate;
+mod doctor;
 mod drive;
 mod dry_run;
 mod explain;
@@ -15,6 +16,7 @@ mod tell;
 mod watch;
 
 pub use certificate::{authority, before_run, certificate};
+pub use doctor::{Checks, doctor};
 pub use dry_run::dry_run;
 pub use explain::explain;
 pub use leave::{COURSE as LEAVE, leave};

@@ -9,6 +9,7 @@ mod confirmed;
 mod consumer;
 mod data;
 mod death;
+pub mod doctor;
 mod found;
 mod founders;
 pub mod health;

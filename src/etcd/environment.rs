@@ -1,12 +1,12 @@
 //! The variables that etcd, or a consumer, starts with, and how an environment file carries them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use crate::config::{Config, Emit, ProxyStyle};
-use crate::model::{MemberUrl, Scheme, Start, is_bare, render_initial_cluster};
+use crate::model::{ClusterState, InstanceId, MemberUrl, Scheme, Start, is_bare, render_initial_cluster};
 
 /// What makes etcd ignore the file, or take its members from elsewhere. Written empty, which etcd takes for unset
 /// (pkg/flags/flag.go, v3.4.23 to v3.7.3): where the file is the last one that etcd's unit reads, whatever stands in the
@@ -64,6 +64,23 @@ pub fn of_member(start: &Start, config: &Config) -> BTreeMap<String, String> {
         set("PEER_CLIENT_CERT_AUTH", "true".into());
     }
     variables
+}
+
+/// The variables that a member's file gives a value, whatever is decided.
+pub fn names_of_member(config: &Config) -> BTreeSet<String> {
+    let (scheme, host) = (config.policy.peer_scheme, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let url = MemberUrl::new(scheme, &host.to_string(), config.policy.peer_port);
+    let start = Start {
+        name: InstanceId::new("name"),
+        state: ClusterState::New,
+        initial_cluster: vec![("name".to_owned(), url.clone())],
+        token: "token".to_owned(),
+        peer_url: url.clone(),
+        client_url: url,
+        listen: host,
+        after: None,
+    };
+    of_member(&start, config).into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name).collect()
 }
 
 /// The others dial the URL that the cluster lists, so etcd listens by its scheme, whatever the options say (F100). But

@@ -75,6 +75,17 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
+/// A file without a name, which ends with its handle.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn nameless(directory: &Path) -> io::Result<File> {
+    let path = temp_beside(&directory.join("nameless"))?;
+    let file = create(&path, 0o600)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
 /// A file too large to be held in memory, on its way. It appears whole and under a name that was free, or not at all.
 #[derive(Debug)]
 pub struct Arriving {

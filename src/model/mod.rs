@@ -6,6 +6,7 @@
 
 mod address;
 pub mod agreement;
+mod checkup;
 mod consumer;
 mod decision;
 mod history;
@@ -23,6 +24,7 @@ mod version;
 mod which_group;
 
 pub use address::*;
+pub use checkup::*;
 pub use consumer::*;
 pub use decision::*;
 pub use history::*;

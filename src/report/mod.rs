@@ -1,5 +1,6 @@
 //! What a person, or a machine, is shown of an observation and its decision: the dry run, `status`, `explain`.
 
+mod doctor;
 mod metrics;
 mod plan;
 mod snapshots;
@@ -10,6 +11,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+pub use self::doctor::Diagnosis;
 pub use self::metrics::{Ended, metrics, run_metrics};
 pub use self::plan::Plan;
 pub use self::snapshots::Snapshots;

@@ -98,6 +98,12 @@ impl Certificates {
         Self { unusable: Some(why), ..Self::default() }
     }
 
+    /// When the first of those that are shown ends; None where none is, and where that cannot be read.
+    pub fn until(&self) -> Option<SystemTime> {
+        let shown = [&self.peer, &self.client].into_iter().flatten().filter_map(|tls| tls.shown.as_ref());
+        shown.filter_map(|shown| end_of(shown.pair().cert.first()?)).min()
+    }
+
     /// Why they cannot be used; None where they can.
     pub fn unusable(&self) -> Option<&str> {
         self.unusable.as_deref()

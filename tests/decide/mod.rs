@@ -7,6 +7,7 @@ mod always;
 mod consumer;
 mod data;
 mod death;
+mod doctor;
 mod found;
 mod founding;
 mod join;

@@ -30,6 +30,12 @@ pub struct Group {
     pub desired: u32,
     pub created: SystemTime,
     pub tags: BTreeMap<String, String>,
+    /// Who finds an instance unhealthy.
+    pub health_check: &'static str,
+    /// The processes that are suspended.
+    pub suspended: Vec<&'static str>,
+    /// Of the maintenance policy; None without one.
+    pub min_healthy_percentage: Option<u32>,
 }
 
 /// One instance as EC2 and its group know it.
@@ -125,6 +131,9 @@ impl World {
             desired,
             created: SystemTime::now(),
             tags: BTreeMap::new(),
+            health_check: "EC2",
+            suspended: Vec::new(),
+            min_healthy_percentage: None,
         };
         self.groups.insert(name.to_owned(), group);
     }

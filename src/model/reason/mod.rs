@@ -207,6 +207,11 @@ impl Reason {
         self.told().exit
     }
 
+    /// Whether waiting ends with a person in the end.
+    pub fn needs_operator(&self) -> bool {
+        self.exit() == Exit::NeedsOperator
+    }
+
     /// How long waiting can help; None as long as the deadline allows.
     pub fn patience(&self) -> Option<Duration> {
         self.told().patience

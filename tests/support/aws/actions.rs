@@ -49,6 +49,11 @@ fn describe_group(world: &World, group: &Group, with_instances: bool) -> String 
             ],
         )
     });
+    let suspended = group.suspended.iter().map(|process| element("member", &[text("ProcessName", process)]));
+    let policy = group.min_healthy_percentage.map(|least| {
+        let percents = [text("MinHealthyPercentage", least), text("MaxHealthyPercentage", 110)];
+        element("InstanceMaintenancePolicy", &percents)
+    });
     element(
         "member",
         &[
@@ -59,7 +64,9 @@ fn describe_group(world: &World, group: &Group, with_instances: bool) -> String 
             text("DesiredCapacity", group.desired),
             text("DefaultCooldown", 300),
             element("AvailabilityZones", &[text("member", "eu-test-1a")]),
-            text("HealthCheckType", "EC2"),
+            text("HealthCheckType", group.health_check),
+            element("SuspendedProcesses", &suspended.collect::<Vec<_>>()),
+            policy.unwrap_or_default(),
             text("HealthCheckGracePeriod", 0),
             if with_instances { element("Instances", &instances.collect::<Vec<_>>()) } else { String::new() },
             text("CreatedTime", timestamp(group.created)),
