@@ -50,6 +50,8 @@ mod tag;
 mod plain;
 // etcd with authentication, on real etcd.
 mod users;
+// Patroni and PostgreSQL on a cluster, as docs/patroni.md has it.
+mod patroni;
 // What status tells programs, on real etcd and from any machine, against its published schema.
 mod status;
 // What doctor finds, on real etcd, against its published schema.
