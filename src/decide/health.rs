@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
-
 use super::confirmed::Confirmed;
 use super::death::{Verdict, judge_from_anywhere};
+pub use super::ill::{Cause, Ill};
 use super::sound::{ills, is_terminating};
 use super::view::{is_stranger, listed_members, seen_clusters};
 use crate::model::{
@@ -40,72 +39,6 @@ pub fn doubts(o: &Observation, p: &Policy, decision: &Decision) -> Vec<String> {
         doubts.extend(decision.reason.advice());
     }
     doubts
-}
-
-/// What keeps a cluster from being called sound, as programs are told it: what weighs most comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// The metadata did not tell who this node is.
-    MetadataBlind,
-    /// Auto Scaling did not tell of the group.
-    GroupBlind,
-    /// EC2 did not tell of the instances.
-    Ec2Blind,
-    /// No port of any instance can be reached from here, by who is no instance itself.
-    CutOff,
-    /// No member answers with a quorum.
-    NoQuorum,
-    /// Members of several clusters answer.
-    TwoClusters,
-    /// A member has an alarm.
-    Alarm,
-    /// A member's instance is gone for good.
-    ProvenDead,
-    /// A voter does not answer at one of its ports.
-    MemberSilent,
-    /// A voter answers, and does not do what it should.
-    MemberIll,
-    /// A voter is far behind the leader.
-    MemberBehind,
-    /// A member is no voter yet.
-    NotVoting,
-    /// The group has no tag that names its cluster.
-    Untagged,
-    /// The group's tag names another cluster.
-    NotTheTaggedCluster,
-    /// There are more or fewer members than the group wants, or not all of them serve.
-    WrongSize,
-}
-
-impl Cause {
-    /// All.
-    pub const ALL: [Self; 15] = [
-        Self::MetadataBlind,
-        Self::GroupBlind,
-        Self::Ec2Blind,
-        Self::CutOff,
-        Self::NoQuorum,
-        Self::TwoClusters,
-        Self::Alarm,
-        Self::ProvenDead,
-        Self::MemberSilent,
-        Self::MemberIll,
-        Self::MemberBehind,
-        Self::NotVoting,
-        Self::Untagged,
-        Self::NotTheTaggedCluster,
-        Self::WrongSize,
-    ];
-}
-
-/// Something that is not as it must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ill {
-    /// For programs.
-    pub cause: Cause,
-    /// For people: a sentence.
-    pub why: String,
 }
 
 /// Why a cluster is not called sound.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::death::{Verdict, judge_from_anywhere, owner_of};
-use super::health::Cause;
+use super::ill::Cause;
 use super::sound::{behind, ill, is_going, leader, view_of};
 use super::view::{Cluster, client_views, etcds, listed_members, seen_clusters};
 use crate::model::{ClientView, InstanceId, Member, MemberId, Observation, PeerView, Policy};

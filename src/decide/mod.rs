@@ -13,6 +13,7 @@ pub mod doctor;
 mod found;
 mod founders;
 pub mod health;
+mod ill;
 mod join;
 pub mod leave;
 pub mod life;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::confirmed::Confirmed;
-use super::health::{Cause, Ill};
+use super::ill::{Cause, Ill};
 use super::view::{Cluster, elapsed, formed_clusters, other_tag};
 use crate::model::{
     Blind, BlindKind, ClientView, InitialCluster, InstanceId, Member, MemberId, MemberUrl, Observation, OwnData,

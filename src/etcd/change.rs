@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use etcd_client::{Client, Error, MemberAddOptions};
 
-use super::client::{connect, is_denied, text};
-use super::user::Access;
+use super::client::{connect, text};
+use super::user::{Access, is_denied};
 use crate::model::{MemberId, MemberUrl, Vote};
 
 /// A change goes through a quorum; one that another change has displaced is never answered at all (E6, F15).

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use super::user::Access;
+use super::user::{Access, is_denied};
 use crate::errors::{cause, chain};
 use crate::model::{
     Absence, Blind, BlindKind, ClientView, ClusterId, Database, Member, MemberId, MemberUrl, Scheme, Seen,
@@ -195,19 +195,6 @@ pub(super) fn absence(error: &Error) -> Absence {
         _ if is_denied(error) => Absence::Denied(text(error)),
         _ => Absence::NotUnderstood(text(error)),
     }
-}
-
-/// Authentication answers of etcd: no user, a bad token, a wrong password, or a user without the right
-/// (api/v3rpc/rpctypes/error.go, v3.7.1). And that there is no password, which only [`Access`] says.
-#[allow(clippy::wildcard_enum_match_arm, reason = "the crate has a dozen errors, and more with each version")]
-pub(super) fn is_denied(error: &Error) -> bool {
-    let status = match error {
-        Error::GRpcStatus(status) => status,
-        Error::InvalidArgs(_) => return true,
-        _ => return false,
-    };
-    let answers = ["permission denied", "user name is empty", "invalid auth token", "authentication failed"];
-    answers.iter().any(|answer| status.message().contains(answer))
 }
 
 /// The crate's error has no source, so the cause is taken out of it.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use etcd_client::{Client, Error};
 
-use super::client::is_denied;
 use crate::config::User;
 use crate::tls::Tls;
 
@@ -52,6 +51,19 @@ pub fn password(user: &User) -> Result<String, String> {
         return Err(format!("read --password-file={path}: it is empty, and etcd gives no user an empty password"));
     }
     Ok(password.to_owned())
+}
+
+/// Authentication answers of etcd: no user, a bad token, a wrong password, or a user without the right
+/// (api/v3rpc/rpctypes/error.go, v3.7.1). And that there is no password, which only [`Access`] says.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the crate has a dozen errors, and more with each version")]
+pub(super) fn is_denied(error: &Error) -> bool {
+    let status = match error {
+        Error::GRpcStatus(status) => status,
+        Error::InvalidArgs(_) => return true,
+        _ => return false,
+    };
+    let answers = ["permission denied", "user name is empty", "invalid auth token", "authentication failed"];
+    answers.iter().any(|answer| status.message().contains(answer))
 }
 
 #[cfg(test)]
