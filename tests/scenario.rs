@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use etcd_client::{Client, MemberAddOptions};
+use tokio::net::UnixDatagram;
 
 use crate::support::etcd::{self, MemberList, built, until, version_of};
 use crate::support::node::{Event, Node, Programs, Run};
@@ -166,6 +167,26 @@ pub async fn replace_a_forgotten_one(rig: &Rig) -> (Node, Vec<Node>) {
 
 pub async fn agent(node: &Node, more: &[&str]) -> Run {
     node.agent("run", more).await.expect("the agent starts")
+}
+
+/// Runs a command as a unit does, and returns how it ends and all that systemd is told meanwhile.
+pub async fn told_systemd(node: &Node, command: &str, more: &[&str]) -> (Option<i32>, String) {
+    let place = node.dir().join(format!("{command}.notify"));
+    let socket = UnixDatagram::bind(&place).unwrap();
+    let line = node.agent_command_line(command);
+    let words = line.split(' ').chain(more.iter().copied());
+    let mut unit = tokio::process::Command::new("env");
+    let mut unit = unit.env("NOTIFY_SOCKET", &place).args(words).kill_on_drop(true).spawn().unwrap();
+    let (mut told, mut datagram) = (String::new(), [0; 4096]);
+    let ended = loop {
+        tokio::select! {
+            size = socket.recv(&mut datagram) => {
+                told.push_str(&String::from_utf8_lossy(&datagram[..size.unwrap()]));
+            }
+            ended = tokio::time::timeout(PATIENCE, unit.wait()) => break ended.expect("it ends").unwrap(),
+        }
+    };
+    (ended.code(), told)
 }
 
 pub async fn members(rig: &Rig, node: &Node) -> Result<MemberList, String> {

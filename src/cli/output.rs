@@ -16,7 +16,7 @@ pub struct OutputOptions {
         action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub dry_run: bool,
 
-    /// How --dry-run, status and explain print: `text` or `json`
+    /// How commands that only look print: `text`, or `json` on one line
     #[arg(long, global = true, env = "ETCD_BOOTSTRAP_OUTPUT", value_enum, default_value = "text")]
     pub output: Output,
 

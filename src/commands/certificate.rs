@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::pace::jitter;
+use super::tell::notify;
 use crate::config::{Config, Issuing};
 use crate::exit::Exit;
 use crate::files::write::Changed;
@@ -44,6 +46,8 @@ pub async fn before_run(config: &Config) -> Result<(), Exit> {
             info!("{}; trying again", trouble.why());
             trouble.why().clone_into(&mut told);
         }
+        let stands = humantime::format_duration(Duration::from_secs(started.elapsed().as_secs()));
+        notify(&[NotifyState::Status(&format!("{} (for {stands})", trouble.why()))]);
         tokio::time::sleep(PAUSE + jitter(SPREAD)).await;
     }
 }

@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout};
 use super::drive::{Course, Drive};
 use super::dry_run::{BETWEEN_LOOKS, foresee_all};
 use super::run::COURSE as RUN;
-use super::tell::fail;
+use super::tell::{fail, print};
 use crate::cloud::Cloud;
-use crate::config::{Config, Output};
+use crate::config::Config;
 use crate::decide::doctor::examine;
 use crate::etcd::environment;
 use crate::exit::Exit;
@@ -63,10 +63,7 @@ pub async fn doctor(config: Config, checks: Checks) -> Exit {
         wanted: wanted(config),
     };
     let diagnosis = Diagnosis::new(examine(&observation, &config.policy, &checkup), &checks.ignored);
-    match config.output {
-        Output::Json => println!("{}", serde_json::to_string(&diagnosis).unwrap_or_default()),
-        Output::Text => println!("{}", diagnosis.text()),
-    }
+    print(config.output, &diagnosis, || diagnosis.text());
     match diagnosis.failed().as_slice() {
         [] => Exit::Done,
         // As `status`: who cannot look tells nothing of the rest.

@@ -6,13 +6,14 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::drive::{Course, Drive};
-use crate::config::{Config, Output};
+use super::tell::print;
+use crate::config::Config;
 use crate::decide::doubts;
 use crate::etcd::environment;
 use crate::exit::Exit;
 use crate::files::record;
 use crate::model::{Action, Blind, BlindKind, CLUSTER_TAG, Change, Decision, FOUNDING_TAG, Observation, Policy, Seen};
-use crate::report::{Report, calls, report};
+use crate::report::{calls, report};
 use crate::setup::Setup;
 
 /// Two looks are needed for what a second read must confirm, and EC2 is asked about members in the second only.
@@ -32,7 +33,7 @@ pub async fn dry_run(setup: &Setup, course: Course) -> Exit {
     let file = variables.map(|v| environment::render(&v).unwrap_or_else(|e| e.to_string()));
     let mut shown = report(&observation, policy, &decision, file);
     shown.calls.splice(..0, before);
-    print(&shown, config.output);
+    print(config.output, &shown, || shown.text());
     for doubt in doubts(&observation, policy, &decision) {
         warn!("{doubt}");
     }
@@ -72,12 +73,4 @@ fn foresee(o: &mut Observation, change: &Change, data_dir: &Path) -> bool {
         _ => return false,
     }
     true
-}
-
-/// Prints a report as it is asked for.
-pub fn print(report: &Report, output: Output) {
-    match output {
-        Output::Text => print!("{}", report.text()),
-        Output::Json => println!("{}", serde_json::to_string_pretty(report).unwrap_or_default()),
-    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tracing::error;
 
-use super::dry_run::print;
+use super::tell::print;
 use crate::config::Output;
 use crate::decide::decide;
 use crate::exit::Exit;
@@ -16,7 +16,8 @@ pub fn explain(file: &Path, output: Output) -> Exit {
     match read_record(file) {
         Ok(Record { policy, observation, .. }) => {
             let decision = decide(&observation, &policy);
-            print(&report(&observation, &policy, &decision, None), output);
+            let shown = report(&observation, &policy, &decision, None);
+            print(output, &shown, || shown.text());
             Exit::Done
         }
         Err(e) => {

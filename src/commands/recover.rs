@@ -12,10 +12,10 @@ use tracing::{error, info, warn};
 use super::drive::{Course, Drive};
 use super::dry_run::BETWEEN_LOOKS;
 use super::run::COURSE as RUN;
-use super::tell::{fail, fail_for};
+use super::tell::{fail, fail_for, print};
 use crate::apply::{Applied, apply};
 use crate::clock::now;
-use crate::config::{From, Output, Recovery};
+use crate::config::{From, Recovery};
 use crate::decide::{recover as obstacles, statement};
 use crate::errors::chain;
 use crate::etcd::program;
@@ -126,7 +126,8 @@ impl Steps<'_> {
         let tool = Tool::find(config.restore.tool.as_deref()).await;
         add(&mut reasons, self.lacks(&tool, &restoration));
         let (Some(gives_up), Ok(tool)) = (self.order.gives_up, &tool) else {
-            print(&self.plan(&observation, &restoration, tool.as_ref().ok(), &reasons), config.output);
+            let plan = self.plan(&observation, &restoration, tool.as_ref().ok(), &reasons);
+            print(config.output, &plan, || plan.text());
             return if self.order.gives_up.is_none() { Ok(Exit::Done) } else { Err(stop(&reasons)) };
         };
         if !reasons.is_empty() {
@@ -276,13 +277,6 @@ impl Steps<'_> {
             );
         }
         info!("once all is well, {} may be removed by hand", restoration.workspace().display());
-    }
-}
-
-fn print(plan: &Plan<'_>, output: Output) {
-    match output {
-        Output::Text => print!("{}", plan.text()),
-        Output::Json => println!("{}", serde_json::to_string_pretty(plan).unwrap_or_default()),
     }
 }
 

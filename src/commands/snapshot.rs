@@ -4,11 +4,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use sd_notify::NotifyState;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::tell::{fail, fail_for};
+use super::tell::{fail, fail_for, notify};
 use crate::clock::now;
 use crate::config::Place;
 use crate::decide::snapshot::{Sight, Turn, by_hand, due, newest, overdue};
@@ -159,6 +160,7 @@ impl Run<'_> {
         let by = view.member_id.to_string();
         let mut kept = std::pin::pin!(store.put(name, bytes, receiver, &by));
         let target = self.place.at(name);
+        notify(&[NotifyState::Status(&format!("takes the snapshot {target}, {bytes} bytes"))]);
         let hangs = |time: Duration, what: &str| {
             let why = format!("{target}: {what} for {} s", time.as_secs());
             Reason::SnapshotsBlind(Blind { kind: BlindKind::Unreachable, why })

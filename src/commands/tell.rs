@@ -4,11 +4,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use serde::Serialize;
 use tracing::{error, warn};
 
+use crate::config::Output;
 use crate::exit::Exit;
 use crate::files::write;
 use crate::model::{Action, Decision, Reason};
+
+/// Prints the answer of a command that only looks, as it is asked for: JSON on one line.
+pub fn print(output: Output, answer: &impl Serialize, text: impl FnOnce() -> String) {
+    match output {
+        Output::Text => print!("{}", text()),
+        Output::Json => println!("{}", serde_json::to_string(answer).unwrap_or_default()),
+    }
+}
 
 /// Tells systemd. Outside of a unit that listens nobody does.
 pub fn notify(states: &[NotifyState<'_>]) {

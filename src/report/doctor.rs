@@ -54,8 +54,8 @@ impl Diagnosis {
         });
         let failed: Vec<&str> = self.failed().into_iter().map(Check::id).collect();
         let last = match failed.as_slice() {
-            [] => "no check fails".to_owned(),
-            failed => format!("{} of {} checks fail: {}", failed.len(), Check::ALL.len(), failed.join(", ")),
+            [] => "no check fails\n".to_owned(),
+            failed => format!("{} of {} checks fail: {}\n", failed.len(), Check::ALL.len(), failed.join(", ")),
         };
         lines.chain([last]).collect()
     }

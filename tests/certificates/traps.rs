@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::certified;
 use super::common::{good_for, issues, node_pem, snapshot, some, wrong_with};
 use crate::cli;
-use crate::scenario::{GROUP, PATIENCE, on_one_etcd, whole};
+use crate::scenario::{GROUP, PATIENCE, on_one_etcd, told_systemd, whole};
 use crate::status::valid;
 use crate::support::aws::{Action, Fault, Often, Only};
 use crate::support::cloud::World;
@@ -65,6 +65,14 @@ async fn c06_kms_that_comes_back_within_the_deadline_is_waited_for() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("trying again"), "{}", run.stderr);
     assert_eq!(good_for(&nodes[0]), Ok(()));
+}
+
+#[tokio::test]
+async fn systemd_is_told_that_kms_is_waited_for() {
+    let (rig, nodes) = some(1);
+    rig.aws.inject(Action::Sign, Fault::Drop, Often::Times(2));
+    let (code, told) = told_systemd(&nodes[0], "run", &["--deadline=30s"]).await;
+    assert!(code == Some(0) && told.contains("kms:Sign") && told.contains(" (for 1s)"), "{code:?} {told}");
 }
 
 type Break = fn(&mut World, &str);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{ONE_SLOT, assert_whole, files, fill, leader, snapshot};
-use crate::scenario::{PATIENCE, cluster_id, form, on_every_etcd, on_one_etcd};
+use crate::scenario::{PATIENCE, cluster_id, form, on_every_etcd, on_one_etcd, told_systemd};
 use crate::status::valid;
 use crate::support::etcd::until;
 use crate::support::node::Node;
@@ -13,6 +13,7 @@ use crate::support::rig::Rig;
 on_every_etcd!(one_is_taken_by_whoever_comes_first);
 
 on_one_etcd!(
+    systemd_is_told_which_snapshot_is_on_its_way,
     r11_a_killed_upload_leaves_its_slot_to_the_others,
     r13_silence_is_seen_on_every_node_and_ends_by_itself,
     monitors_see_the_newest,
@@ -168,6 +169,14 @@ async fn a_survivor_is_taken_before_it_is_touched(rig: Rig) {
     let there = files(Path::new(&to));
     assert!(there.len() == 1 && there[0].starts_with("manual/"), "{there:?}");
     assert_whole(&std::fs::read(Path::new(&to).join(&there[0])).unwrap(), &there[0]);
+}
+
+async fn systemd_is_told_which_snapshot_is_on_its_way(rig: Rig) {
+    let nodes = form(&rig, 1).await;
+    let to = shared(&rig);
+    let (code, told) = told_systemd(&nodes[0], "snapshot", &[&format!("--snapshot-to={to}"), "--now"]).await;
+    let says = format!("STATUS=takes the snapshot {to}/manual/");
+    assert!(code == Some(0) && told.contains(&says) && told.contains(" bytes"), "{code:?} {told}");
 }
 
 async fn what_a_directory_may_lack_is_named(rig: Rig) {
