@@ -71,6 +71,7 @@ rollout: ## an instance refresh while clients write: of 3 and 5, both orders, to
 
 boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, and what may happen to them; needs root
 	@tests/tools/install etcd restore config moto aws signer boot
+	tests/tools/check-packaging
 	tests/tools/check-dist $(dist) target/boot/trixie
 	cargo run --example boot
 
