@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::write::nameless;
+use super::write::{PERMISSION_BITS, nameless};
 use crate::model::{Blind, BlindKind, Disk, DiskKind, Seen};
 
 /// An entry of etcd's log, as the benchmark of its authors writes it (IBM, "Using Fio to tell whether your storage is fast
@@ -15,9 +15,6 @@ use crate::model::{Blind, BlindKind, Disk, DiskKind, Seen};
 const ENTRY: [u8; 2300] = [b'#'; 2300];
 
 const ENTRIES: usize = 100;
-
-/// The permission bits of a mode.
-const PERMISSION_BITS: u32 = 0o7777;
 
 /// The kinds by the number of their file system (statfs(2)): tmpfs and ramfs; NFS, CIFS, SMB2 and Ceph.
 const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];

@@ -15,7 +15,7 @@ const PROBE_BYTES: usize = 16 * 1024;
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// The permission bits of a mode; the rest of it is the kind of the file.
-const PERMISSION_BITS: u32 = 0o7777;
+pub(super) const PERMISSION_BITS: u32 = 0o7777;
 
 /// What [`replace_if_changed`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

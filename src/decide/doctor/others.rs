@@ -6,15 +6,20 @@ use super::{Says, failure, not_seen, ok, or_ok, unknown, warning};
 use crate::decide::health::{Cause, Ill, Unsound, soundness};
 use crate::decide::view::{client_views, etcds};
 use crate::model::{
-    Absence, Action, Checkup, Ec2State, EtcdVersion, InstanceId, Observation, PeerAnswer, Policy, Probe,
+    Absence, Action, Blind, Checkup, Ec2State, EtcdVersion, InstanceId, Observation, PeerAnswer, Policy, Probe,
 };
 
 /// From which part of its quota on a database is called large, in percent: etcd's own alerts begin at 95.
 const LARGE: u64 = 80;
 
+/// Why the group's instances are not known; None where they are.
+fn unseen(o: &Observation) -> Option<&Blind> {
+    o.group.blind().or(o.ec2.blind())
+}
+
 /// Whether each running instance of the group can be reached. A port that refuses can: nobody listens there yet.
 pub(super) fn ports(o: &Observation, p: &Policy) -> Vec<Says> {
-    if let Some(blind) = o.group.blind().or(o.ec2.blind()) {
+    if let Some(blind) = unseen(o) {
         return vec![not_seen(blind)];
     }
     let running =
@@ -73,12 +78,14 @@ fn at_port(o: &Observation, instance: &InstanceId, port: u16, absence: &Absence)
 /// The cluster as `status` judges it. There need not be one yet.
 pub(super) fn cluster(o: &Observation, p: &Policy) -> Vec<Says> {
     if etcds(o).next().is_none() && client_views(o).next().is_none() {
-        return vec![match o.group.blind().or(o.ec2.blind()) {
+        return vec![match unseen(o) {
             Some(blind) => not_seen(blind),
             None => ok("no etcd of the group answers yet"),
         }];
     }
-    let mut ills: Vec<Says> = match soundness(o, p) {
+    let sound = soundness(o, p);
+    let summary = sound.as_ref().map_or_else(ToString::to_string, Clone::clone);
+    let mut ills: Vec<Says> = match sound {
         Ok(_) => Vec::new(),
         Err(Unsound::Unknown(ill)) => vec![unknown(ill.why)],
         Err(Unsound::Ill(ills)) => {
@@ -105,12 +112,12 @@ pub(super) fn cluster(o: &Observation, p: &Policy) -> Vec<Says> {
         let says = format!("the database at {url} takes {full} % of its quota");
         (full >= LARGE).then(|| warning(says, "compact and defragment, or raise --quota-backend-bytes of all etcds"))
     }));
-    or_ok(ills, || soundness(o, p).unwrap_or_else(|unsound| unsound.to_string()))
+    or_ok(ills, || summary)
 }
 
 /// The shipped decision, with the steps before it that take nobody else.
 pub(super) fn run(o: &Observation, seen: &Checkup) -> Vec<Says> {
-    if let Some(blind) = o.group.blind().or(o.ec2.blind()) {
+    if let Some(blind) = unseen(o) {
         return vec![not_seen(blind)];
     }
     let reason = &seen.decision.reason;
