@@ -42,15 +42,19 @@ async fn patroni_keeps_its_primary_while_every_member_is_replaced(mut rig: Rig) 
     database.is_primary().await;
     let began = database.value("select pg_postmaster_start_time(), timeline_id from pg_control_checkpoint()");
 
-    // Not one of those stays that Patroni began with.
-    for _ in 0..3 {
-        rig.terminate(&nodes.remove(0)).await;
+    // Not one of those stays that Patroni began with, and each time the one goes that it talks to.
+    for replaced in 1..=3 {
+        let gone = nodes
+            .iter()
+            .position(|node| node.address.to_string() == database.server())
+            .expect("it talks to one of them");
+        rig.terminate(&nodes.remove(gone)).await;
         nodes.push(rig.launch(Some(GROUP)).unwrap());
         nodes[2].boot();
         whole(&rig, &nodes).await;
         follow(&consumer).await;
+        database.writes_to_etcd(&nodes, replaced).await;
     }
-    database.writes_to_etcd(&nodes).await;
     database.is_primary().await;
     let now = database.value("select pg_postmaster_start_time(), timeline_id from pg_control_checkpoint()");
     assert_eq!(now, began, "it was restarted or promoted anew: {}", database.log());
@@ -137,23 +141,36 @@ impl Database {
     }
 
     async fn is_primary(&self) {
-        let primary = until(PATIENCE, async || {
-            let answer = self.http.get(format!("http://127.0.0.1:{}/primary", self.ports[1])).send().await;
+        self.answers(|http, api| http.get(format!("{api}/primary"))).await;
+    }
+
+    /// Whether what is written by it arrives at the members that there are now.
+    async fn writes_to_etcd(&self, nodes: &[Node], loop_wait: u32) {
+        // Asked while it takes up the next member, Patroni closes the connection without an answer.
+        self.answers(|http, api| http.patch(format!("{api}/config")).body(format!(r#"{{"loop_wait": {loop_wait}}}"#)))
+            .await;
+        let written = carry_out(nodes, r#"etcdctl --user="root:$ROOT_PASSWORD" get /service/main/config"#);
+        assert!(written.contains(&format!(r#""loop_wait":{loop_wait}"#)), "{written}");
+    }
+
+    /// Asks Patroni's REST API until it answers well.
+    async fn answers(&self, request: impl Fn(&reqwest::Client, &str) -> reqwest::RequestBuilder) {
+        let api = format!("http://127.0.0.1:{}", self.ports[1]);
+        let answer = until(PATIENCE, async || {
+            let answer = request(&self.http, &api).send().await;
             let status = answer.map_err(|e| e.to_string())?.status();
             if status.is_success() { Ok(()) } else { Err(status.to_string()) }
         });
-        if let Err(why) = primary.await {
+        if let Err(why) = answer.await {
             panic!("{why}\n{}", self.log());
         }
     }
 
-    /// Whether what is written by it arrives at the members that there are now.
-    async fn writes_to_etcd(&self, nodes: &[Node]) {
-        let patch = self.http.patch(format!("http://127.0.0.1:{}/config", self.ports[1]));
-        let answer = patch.body(r#"{"loop_wait": 7}"#).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}: {}", answer.status(), self.log());
-        let written = carry_out(nodes, r#"etcdctl --user="root:$ROOT_PASSWORD" get /service/main/config"#);
-        assert!(written.contains(r#""loop_wait":7"#), "{written}");
+    /// The address of the member that Patroni talks to, by its log.
+    fn server(&self) -> String {
+        let log = self.log();
+        let last = log.rsplit("Selected new etcd server http://").next().unwrap_or_default();
+        last.split(':').next().unwrap_or_default().to_owned()
     }
 
     /// What a query tells.
