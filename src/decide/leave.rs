@@ -149,7 +149,11 @@ impl Leaving<'_> {
         if own.learner || self.at_once || self.p.leave == Leave::Never {
             return None;
         }
-        let (reachable, needed) = (seen.reachable_voters(Some(own.id)), quorum(self.group.desired));
+        let needed = quorum(self.group.desired);
+        // What EC2 ends already still answers for some seconds.
+        let lives = |m: &Member| !matches!(judge(self.o, self.p, m), Verdict::Dead(_));
+        let counts = |m: &Member| m.id != own.id && !m.learner && m.published() && seen.answers(m) && lives(m);
+        let reachable = seen.list.iter().filter(|m| counts(m)).count();
         if reachable < needed {
             return Some(Reason::TooFewToLeave { reachable, needed });
         }
@@ -159,8 +163,7 @@ impl Leaving<'_> {
         }
         // The patience with another may be over by the time that the floor holds: a replacement takes minutes to come. Then
         // both would go in the same moment, each counting on the other.
-        let stays = |m: &&Member| m.id != own.id && !m.learner && m.published() && !self.goes_before(m);
-        let reachable = seen.list.iter().filter(stays).filter(|m| seen.answers(m)).count();
+        let reachable = seen.list.iter().filter(|m| counts(m) && !self.goes_before(m)).count();
         (reachable < needed).then_some(Reason::TooFewToLeave { reachable, needed })
     }
 

@@ -205,14 +205,19 @@ pub fn deeds_that_count(deeds: &Deeds, o: &Observation) -> Deeds {
 }
 
 fn looks_gone(o: &Observation, p: &Policy, m: &Member) -> bool {
-    let candidate = match judge(o, p, m) {
-        Verdict::Unknown(_) => own_group(o).is_ok_and(|(_, _, ec2)| {
-            InstanceId::from_member_name(&m.name).is_some_and(|owner| ec2.asked.contains(&owner))
-        }),
-        Verdict::Foreign(_) | Verdict::Dead(_) => true,
+    match judge(o, p, m) {
+        // Whose instance EC2 calls terminated is not asked any more, and so never heard to be silent. Who joins removes it at
+        // once; a member's watch gives others their turn first.
+        Verdict::Dead(_) => silent(o, p, m) || matches!(o.own_data, OwnData::Log { .. }),
+        Verdict::Unknown(_) => {
+            silent(o, p, m)
+                && own_group(o).is_ok_and(|(_, _, ec2)| {
+                    InstanceId::from_member_name(&m.name).is_some_and(|owner| ec2.asked.contains(&owner))
+                })
+        }
+        Verdict::Foreign(_) => silent(o, p, m),
         Verdict::Me | Verdict::Alive(_) => false,
-    };
-    candidate && silent(o, p, m)
+    }
 }
 
 /// What this node tells the other founders: the list only when its group is settled and nobody answers as etcd; None

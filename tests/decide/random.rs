@@ -318,14 +318,11 @@ pub fn kind(action: &Action) -> &'static str {
         Action::Start(Start { state: New, .. }) => "start-new",
         Action::Start(Start { state: Existing, .. }) => "start-existing",
         Action::Follow(_) => "follow",
-        Action::Change(
-            Change::Promote { .. }
-            | Change::MoveLeader { .. }
-            | Change::MarkLeft(_)
-            | Change::CompleteHook { .. }
-            | Change::KeepWaiting { .. },
-        )
-        | Action::Serve { .. }
-        | Action::Rest => unreachable!("`run` decides none of those"),
+        Action::Change(Change::MarkLeft(_)) => "mark-left",
+        Action::Change(Change::CompleteHook { .. }) => "complete-hook",
+        Action::Change(Change::KeepWaiting { .. }) => "keep-waiting",
+        Action::Change(Change::Promote { .. } | Change::MoveLeader { .. }) | Action::Serve { .. } | Action::Rest => {
+            unreachable!("neither `run` nor the model's `watch` decides those")
+        }
     }
 }

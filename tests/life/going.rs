@@ -26,6 +26,7 @@ on_one_etcd!(
     t24_a_leave_that_etcd_refuses_at_first_is_made_in_the_end,
     t28_without_the_right_for_hooks_members_leave_all_the_same,
     f74_the_dead_are_removed_though_nobody_joins,
+    f74_the_next_in_turn_removes_the_dead_where_the_first_hangs,
     who_leaves_by_hand_stays_out,
 );
 
@@ -270,22 +271,30 @@ async fn t28_without_the_right_for_hooks_members_leave_all_the_same(mut rig: Rig
 }
 
 async fn f74_the_dead_are_removed_though_nobody_joins(mut rig: Rig) {
-    let mut group = formed(&mut rig, 3, crate::support::asg::Scaling::default()).await;
+    one_dies_and_nobody_joins(formed(&mut rig, 3, crate::support::asg::Scaling::default()).await).await;
+}
+
+async fn f74_the_next_in_turn_removes_the_dead_where_the_first_hangs(mut rig: Rig) {
+    let group = formed(&mut rig, 3, crate::support::asg::Scaling::default()).await;
+    group.nodes[1].signal_watch(Signal::Freeze);
+    one_dies_and_nobody_joins(group).await;
+}
+
+async fn one_dies_and_nobody_joins(mut group: Living<'_>) {
     // The group can launch nobody.
     let dead = group.nodes[0].instance.clone();
     group.rig.cloud.change(|world| {
         world.scaling_mut(GROUP).addresses.clear();
         world.terminate_by_hand(&dead);
     });
-    let removed = group
+    group
         .until(PATIENCE, async |group| {
             let gone = group.gone.first().ok_or("it is still there")?;
             let listed = is_listed(group.rig, gone, &group.nodes[0]).await?;
             if listed { Err("it is still listed".to_owned()) } else { Ok(()) }
         })
         .await;
-    let _ = removed;
-    let pruned: usize = group.nodes.iter().map(|node| node.log("watch.log").matches("removed member").count()).sum();
+    let pruned: usize = group.nodes.iter().map(|node| node.log("watch.log").matches("decision=remove").count()).sum();
     assert_eq!(pruned, 1, "by one of them: {}", group.story());
 }
 

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Scenario;
 use super::etcd::{self, Change, FIRST_ADDED, Row, Strict};
+use super::memory::{Agent, Before, Memory, Said, Statement};
 use super::mutations::Done;
-use super::world::{
-    Act, Address, Agent, Aws, Before, Broken, Disk, Id, Life, Log, Machine, Member, Memory, Node, Read, Record, Rules,
-    Said, Statement, World,
-};
+use super::world::{Act, Address, Aws, Broken, Disk, Id, Life, Log, Machine, Member, Node, Read, Record, Rules, World};
+use super::{Scenario, watching};
 
 /// More changes of the own disk than any rule asks for between two looks at the world.
 const CHANGES: usize = 8;
@@ -30,6 +28,12 @@ pub struct Sight {
     pub plain: bool,
     pub answers: Vec<(Address, Answer)>,
     pub before: Before,
+    /// Its metadata say that its group terminates it.
+    pub leaves: bool,
+    pub left: Option<(Id, Member, bool)>,
+    /// It is `watch` that looks, in a group with a terminating hook or without.
+    pub watches: bool,
+    pub hooked: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -147,11 +151,13 @@ pub fn carry_out(world: &mut World, n: Node, rules: &Rules) {
     let Agent::Decided(mut memory, act) = std::mem::replace(&mut world.machine_mut(n).agent, Agent::Off) else {
         return;
     };
-    if let Act::Tag { founding, cluster } = &act {
-        memory.before.tagged = founding.clone().or(memory.before.tagged);
-        memory.before.cluster_tagged = cluster.or(memory.before.cluster_tagged);
-    }
+    memory.before.note(&act);
     world.machine_mut(n).agent = Agent::Waiting(memory);
+    enact(world, n, act, rules);
+}
+
+/// What changes more than the own disk.
+pub fn enact(world: &mut World, n: Node, act: Act, rules: &Rules) {
     match act {
         Act::Tag { founding, cluster } => world.aws_changes(|w| {
             w.founding = founding.or(w.founding.take());
@@ -183,10 +189,11 @@ fn call(world: &mut World, n: Node, via: Address, change: Change, rules: &Rules)
 }
 
 /// What must hold of a decision at the moment of its look, judged by the world as it is and not as it was seen.
-fn judge(world: &mut World, n: Node, act: &Act) {
+pub fn judge(world: &mut World, n: Node, act: &Act) {
     let broken = match act {
         Act::Wait | Act::Refuse | Act::Start { .. } | Act::Tag { .. } => None,
-        Act::BeginRecord | Act::Agree(_) | Act::GiveUp(_) => None,
+        Act::BeginRecord | Act::Agree(_) | Act::GiveUp(_) | Act::MarkLeft(..) => None,
+        Act::Complete(instance) => watching::judge_completion(world, n, *instance),
         Act::SetAside { .. } => {
             let damaged = world.machine(n).damaged;
             // An etcd that does not run is in no quorum.
@@ -196,8 +203,10 @@ fn judge(world: &mut World, n: Node, act: &Act) {
             kept.map(|_| Broken::DataSetAside)
         }
         Act::Remove { member, via } => {
-            let live = lives(world, n, *member).then_some(Broken::LiveMemberRemoved);
-            live.or((!survives(world, *via, Change::Remove(*member))).then_some(Broken::QuorumAtRisk))
+            let live = lives(world, n, *member) || watching::is_heard(world, n, *member);
+            let live = live.then_some(Broken::LiveMemberRemoved);
+            live.or(watching::judge_leave(world, n, *member))
+                .or((!survives(world, *via, Change::Remove(*member))).then_some(Broken::QuorumAtRisk))
         }
         Act::Add { learner: true, .. } => None,
         Act::Add { learner: false, via } => {
@@ -214,10 +223,10 @@ fn makes_room(world: &World, cluster: usize) -> bool {
     world.is_given_up(cluster) && successor.is_some_and(|c| etcd::quorate(world, c).is_some())
 }
 
-/// Whether a member belongs to another machine that is there: one with its log, or one at its address that was added
-/// and is about to start.
+/// Whether a member belongs to another machine that is there and stays: one with its log, or one at its address that was
+/// added and is about to start.
 fn lives(world: &World, remover: Node, member: Member) -> bool {
-    world.staying().any(|(n, machine)| {
+    world.all().filter(|(_, machine)| machine.life == Life::InService).any(|(n, machine)| {
         let owner = machine.log().is_some_and(|log| log.member == member && world.clusters[log.cluster].formed);
         let row = world.formed_cluster().and_then(|c| world.clusters[c].row(member));
         let joining = n != remover
@@ -245,11 +254,15 @@ fn survives(world: &World, via: Address, change: Change) -> bool {
 // ---------------------------------------------------------------- what a node sees
 
 pub fn see(world: &World, n: Node, read: Read, rules: &Rules) -> Sight {
-    let machine = world.machine(n);
-    let before = match &machine.agent {
+    let before = match &world.machine(n).agent {
         Agent::Waiting(memory) | Agent::Decided(memory, _) => memory.before.clone(),
         Agent::Off => Before { untaggable: !rules.tag, ..Before::default() },
     };
+    look_around(world, n, read, before, false)
+}
+
+pub fn look_around(world: &World, n: Node, read: Read, before: Before, watches: bool) -> Sight {
+    let machine = world.machine(n);
     let data = match &machine.disk {
         Disk::Empty => Data::Empty,
         Disk::Backend => Data::Backend,
@@ -261,7 +274,7 @@ pub fn see(world: &World, n: Node, read: Read, rules: &Rules) -> Sight {
         },
     };
     let aws = world.aws(read);
-    let answers = aws.as_ref().map(|aws| ask(world, n, aws, &before)).unwrap_or_default();
+    let answers = aws.as_ref().map(|aws| ask(world, n, aws, &before, watches)).unwrap_or_default();
     Sight {
         me: n,
         address: machine.address,
@@ -276,6 +289,10 @@ pub fn see(world: &World, n: Node, read: Read, rules: &Rules) -> Sight {
         plain: world.plain,
         answers,
         before,
+        leaves: machine.life != Life::InService,
+        left: machine.left,
+        watches,
+        hooked: false,
     }
 }
 
@@ -285,13 +302,14 @@ fn founders_of(world: &World, cluster: usize, member: Member) -> Vec<Row> {
     if founder { world.clusters[cluster].founding_list.clone() } else { Vec::new() }
 }
 
-/// Asks every instance of the group that may have an etcd, then every listed member: as `observe.rs` does.
-fn ask(world: &World, n: Node, aws: &Aws, before: &Before) -> Vec<(Address, Answer)> {
-    let own = world.machine(n).address;
+/// Asks every instance of the group that may have an etcd, then every listed member: as `observe.rs` does. A watch asks
+/// the own etcd too.
+fn ask(world: &World, n: Node, aws: &Aws, before: &Before, watches: bool) -> Vec<(Address, Answer)> {
+    let own = Some(world.machine(n).address).filter(|_| !watches);
     let listed = |life: Life| life.runs() && !(world.detached && life == Life::ShuttingDown);
     let group = aws.instances.iter().filter(|(life, ..)| listed(*life)).map(|(_, address, _)| *address);
     let mut asked: BTreeMap<Address, Answer> = BTreeMap::new();
-    for address in group.filter(|address| *address != own) {
+    for address in group.filter(|address| Some(*address) != own) {
         asked.insert(address, answer(world, n, address));
     }
     let known = |name: Node| {
@@ -307,7 +325,7 @@ fn ask(world: &World, n: Node, aws: &Aws, before: &Before) -> Vec<(Address, Answ
         })
         .filter(|row| !row.name.is_some_and(known))
         .map(|row| row.address)
-        .filter(|address| *address != own)
+        .filter(|address| Some(*address) != own)
         .collect();
     for address in listed {
         asked.entry(address).or_insert_with(|| answer(world, n, address));
@@ -315,7 +333,7 @@ fn ask(world: &World, n: Node, aws: &Aws, before: &Before) -> Vec<(Address, Answ
     asked.into_iter().collect()
 }
 
-fn answer(world: &World, from: Node, address: Address) -> Answer {
+pub fn answer(world: &World, from: Node, address: Address) -> Answer {
     let Some(n) = world.at(address).filter(|n| world.reaches(from, *n)) else { return Answer::Silence };
     let machine = world.machine(n);
     match (&machine.agent, machine.log()) {

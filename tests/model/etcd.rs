@@ -3,8 +3,9 @@
 //!
 //! A cluster is what its leader's side has committed. Members that the leader does not reach keep their last list.
 
+use super::memory::Agent;
 use super::spell;
-use super::world::{Act, Address, Agent, Broken, Disk, Id, Log, Member, Node, Nonce, World};
+use super::world::{Act, Address, Broken, Disk, Id, Log, Member, Node, Nonce, World};
 
 /// Ids of members added at run time start here, above all addresses.
 pub const FIRST_ADDED: Member = 100;
@@ -388,11 +389,11 @@ fn commit(world: &mut World, part: &Quorate, list: Vec<Row>) {
     }
 }
 
-/// An id that nobody has, not on a disk, in a memory or in an order: etcd never gives one twice.
+/// An id that nobody has, not on a disk or a copy of one, in a memory or in an order: etcd never gives one twice.
 fn free_id(world: &World) -> Member {
     let mut taken: Vec<Member> = world.clusters.iter().flat_map(|c| &c.list).map(|row| row.id).collect();
     for machine in &world.nodes {
-        if let Some(log) = machine.log() {
+        for log in machine.log().into_iter().chain(machine.saved.iter().map(|(log, _)| log)) {
             taken.push(log.member);
             taken.extend(log.stale.iter().flatten().map(|row| row.id));
         }

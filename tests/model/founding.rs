@@ -118,7 +118,7 @@ fn b24_f87_a_tagged_founding_one_of_whose_founders_is_replaced() {
     Scenario::new(World::tagged(3, left))
         .policy(UNANIMOUS)
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED])
-        .explore(114_442, &["start-new agreed-founding"]);
+        .explore(121_594, &["start-new agreed-founding"]);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn f87_a_tagged_founding_scaled_in() {
     Scenario::new(World::tagged(2, left))
         .policy(UNANIMOUS)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(1_780, &["give-up founding-lost"]);
+        .explore(1_820, &["give-up founding-lost"]);
 }
 
 // ---------------------------------------------------------------- after the first leader

@@ -1,7 +1,8 @@
 //! What may happen next in a world, and the world after it: AWS, faults, time. Agents' own steps are in `agent.rs`.
 
 use super::etcd;
-use super::world::{Address, Agent, Disk, Life, Log, Machine, Node, Read, Rules, World};
+use super::memory::{Agent, Watch};
+use super::world::{Address, Disk, Life, Log, Machine, Node, Read, Rules, World};
 
 /// One thing that happens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -13,6 +14,10 @@ pub enum Event {
     /// A look in whose first change of the own disk the machine boots.
     Interrupted(Node),
     Carry(Node),
+    // A watch
+    Watch(Node, Read),
+    WatchDoes(Node),
+    WatchDies(Node),
     // An etcd and what follows its start
     Publish(Node),
     Promote(Node),
@@ -62,9 +67,7 @@ impl World {
         let tagged = self.tag.is_some() || self.founding.is_some();
         events.extend((self.left.untags > 0 && tagged).then_some(Event::Untag));
         // Calls to etcd have a deadline of seconds.
-        if !rules.calls_are_prompt
-            || !self.nodes.iter().any(|m| matches!(&m.agent, Agent::Decided(_, act) if act.is_call()))
-        {
+        if !rules.calls_are_prompt || !self.nodes.iter().any(Machine::calls) {
             events.push(Event::Minute);
         } else {
             events.retain(|event| !matches!(event, Event::Launch(_)));
@@ -78,16 +81,18 @@ impl World {
             // Nothing else can start where a person recovers: the port is held.
             _ if m.mute || m.recovering.is_some() => {}
             Agent::Off | Agent::Waiting(_) if !m.etcd_runs => {
-                events.push(Event::Look(n, Read::Now));
+                events.extend(self.reads().map(|read| Event::Look(n, read)));
                 events.extend((self.left.reboots > 0).then_some(Event::Interrupted(n)));
                 events.extend((self.left.denials > 0).then_some(Event::Denied(n)));
-                if self.left.odd_reads > 0 {
-                    events.push(Event::Look(n, Read::Nothing));
-                    events.extend(self.aws_before.is_some().then_some(Event::Look(n, Read::Before)));
-                }
             }
             Agent::Decided(..) => events.push(Event::Carry(n)),
             Agent::Off | Agent::Waiting(_) => {}
+        }
+        if let Some(watch) = &m.watch {
+            events.extend(match &watch.act {
+                None => self.reads().map(|read| Event::Watch(n, read)).collect(),
+                Some(_) => vec![Event::WatchDoes(n)],
+            });
         }
         if m.etcd_runs {
             events.extend(etcd::may_publish(self, n).then_some(Event::Publish(n)));
@@ -98,9 +103,16 @@ impl World {
         }
     }
 
+    fn reads(&self) -> impl Iterator<Item = Read> {
+        let odd = self.left.odd_reads > 0;
+        let before = (odd && self.aws_before.is_some()).then_some(Read::Before);
+        [Read::Now].into_iter().chain(odd.then_some(Read::Nothing)).chain(before)
+    }
+
     fn faults(&self, n: Node, m: &Machine, rules: &Rules, events: &mut Vec<Event>) {
         let left = &self.left;
         events.extend((left.reboots > 0).then_some(Event::Reboot(n)));
+        events.extend((left.dead_watches > 0 && m.watch.is_some()).then_some(Event::WatchDies(n)));
         let too_soon = rules.disks_outlast_publication && etcd::ran_unseen(self, m.address);
         let something = m.disk != Disk::Empty || m.record.is_some();
         events.extend((left.wipes > 0 && something && !too_soon).then_some(Event::Wipe(n)));
@@ -165,6 +177,8 @@ impl World {
             | Event::Denied(_)
             | Event::Interrupted(_)
             | Event::Carry(_)
+            | Event::Watch(..)
+            | Event::WatchDoes(_)
             | Event::Recover(..)
             | Event::MoveIn(_) => {
                 unreachable!("agents and persons do these")
@@ -192,6 +206,7 @@ impl World {
                 machine.saved = machine.log().filter(|_| kept).map(|log| (log.clone(), machine.record.clone()));
                 machine.loses(Disk::Empty);
                 machine.given_up.clear();
+                machine.left = None;
             }
             Event::Restore(n) => {
                 self.left.restores -= 1;
@@ -223,7 +238,8 @@ impl World {
             }
             Event::ScaleIn(n) => {
                 self.left.scale_ins -= 1;
-                self.aws_changes(|w| w.machine_mut(n).life = Life::ShuttingDown);
+                let life = if rules.leaves_slowly { Life::Leaving } else { Life::ShuttingDown };
+                self.aws_changes(|w| w.machine_mut(n).life = life);
                 self.desired -= 1;
             }
             Event::Terminated(n) => self.aws_changes(|w| {
@@ -234,6 +250,7 @@ impl World {
                 machine.given_up.clear();
                 machine.saved = None;
                 machine.nonces = 0;
+                (machine.watch, machine.left) = (None, None);
                 w.cut.retain(|(from, to)| *from != n && *to != n);
             }),
             Event::Forget(n) => {
@@ -244,8 +261,13 @@ impl World {
                 self.left.scale_outs -= 1;
                 self.aws_changes(|w| w.desired += 1);
             }
+            Event::WatchDies(n) => {
+                self.left.dead_watches -= 1;
+                self.machine_mut(n).watch = None;
+            }
             Event::Launch(address) => {
-                let machine = Machine::new(address, rules.replacements_are_late);
+                let watch = rules.watched.then(Watch::default);
+                let machine = Machine { watch, ..Machine::new(address, rules.replacements_are_late) };
                 self.aws_changes(|w| w.nodes.push(machine));
             }
             Event::Cut(from, to) => {
@@ -273,11 +295,11 @@ impl World {
     fn minute(&mut self) {
         self.aws_before = None;
         for machine in &mut self.nodes {
-            let (Agent::Waiting(memory) | Agent::Decided(memory, _)) = &mut machine.agent else { continue };
-            let before = &mut memory.before;
-            before.founders.iter_mut().for_each(|(_, standing)| standing.old = true);
-            before.suspects.iter_mut().for_each(|(_, standing)| standing.old = true);
-            before.forgotten.iter_mut().for_each(|(_, standing)| standing.old = true);
+            if let Agent::Waiting(memory) | Agent::Decided(memory, _) = &mut machine.agent {
+                memory.before.ages();
+            }
+            machine.watch.iter_mut().for_each(|watch| watch.before.ages());
+            machine.left.iter_mut().for_each(|(.., old)| *old = true);
         }
     }
 }

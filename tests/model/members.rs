@@ -29,7 +29,7 @@ fn two_joiners_at_once_into_one() {
     Scenario::new(World::formed(1, 3, true, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(82_014, &["add joining"]);
+        .explore(82_258, &["add joining"]);
 }
 
 // ---------------------------------------------------------------- losing and removing
@@ -76,7 +76,7 @@ fn f114_a_log_is_damaged_while_another_node_goes() {
     let left = Left { damages: 1, terminations: 1, reboots: 1, ..Left::default() };
     Scenario::new(World::formed(3, 3, true, left))
         .sometimes(&[properties::REPLACED, properties::ALL_JOINED])
-        .explore(57_764, &["set-data-aside damaged-log-aside", "wait log-damaged", "remove replaces-own-lost-disk"]);
+        .explore(63_797, &["set-data-aside damaged-log-aside", "wait log-damaged", "remove replaces-own-lost-disk"]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn scaled_in_and_out_while_aws_lags() {
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(814, &["add joining"]);
+        .explore(1_023, &["add joining"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! many.
 //!
 //! - `world.rs`: the state, AWS, faults and time, and what is taken for granted (`Rules`).
+//! - `memory.rs`: what an agent and a watch have in mind.
 //! - `begin.rs`: the worlds to begin with.
 //! - `etcd.rs`: etcd's rules, each with its source.
 //! - `happen.rs`: what may happen in it.
@@ -13,6 +14,7 @@
 //! - `spell.rs`: the same in the words of the shipped code.
 //! - `properties.rs`: what never happens, what sometimes must, and what always ends well.
 //! - `founding.rs`, `members.rs`: the scenarios.
+//! - `watching.rs`: members that leave with their instances, and the scenarios of that.
 //! - `recovering.rs`: a person who gives a cluster up, and the scenarios of that.
 //! - `mutations.rs`: wrong rules and dropped assumptions, each of which must be found.
 //! - `walks.rs`: random walks with more nodes.
@@ -29,19 +31,22 @@ mod etcd;
 mod founding;
 mod happen;
 mod members;
+mod memory;
 mod mutations;
 mod properties;
 mod recovering;
 mod spell;
 mod walks;
+mod watching;
 mod world;
 
 use crate::decide::policy;
 use agent::{Outcome, Sight};
 use happen::Event;
+use memory::Watch;
 use mutations::{Done, Mutation};
 use properties::Sometimes;
-use world::{Machine, Read, Rules, World};
+use world::{Machine, Node, Read, Rules, World};
 
 /// More disks than this no instance has had in a state that is visited.
 const NONCES: u8 = 3;
@@ -83,6 +88,12 @@ impl Scenario {
         self
     }
 
+    /// `watch` goes along on these nodes.
+    fn watched_on(mut self, nodes: &[Node]) -> Self {
+        nodes.iter().for_each(|n| self.begin.machine_mut(*n).watch = Some(Watch::default()));
+        self
+    }
+
     fn policy(mut self, change: impl FnOnce(&mut Policy)) -> Self {
         change(&mut self.policy);
         self
@@ -117,6 +128,8 @@ impl Scenario {
             Event::Carry(n) => agent::carry_out(&mut next, *n, &self.rules),
             Event::Denied(n) => agent::denied(&mut next, *n, self),
             Event::Interrupted(n) => agent::interrupted(&mut next, *n, self),
+            Event::Watch(n, read) => watching::look(&mut next, *n, *read, self),
+            Event::WatchDoes(n) => watching::carry_out(&mut next, *n, &self.rules),
             Event::Recover(n, read) => recovering::tag(&mut next, *n, *read, self),
             Event::MoveIn(n) => recovering::move_in(&mut next, *n, self),
             event => next.happen(event, &self.rules),
@@ -154,6 +167,10 @@ fn tell(scenario: &Scenario, path: Path<World, Event>) -> String {
             Some(event @ (Event::Look(n, _) | Event::Denied(n) | Event::Interrupted(n))) => {
                 let read = if let Event::Look(_, read) = event { read } else { Read::Now };
                 let outcome = scenario.think(agent::see(&world, n, read, &scenario.rules));
+                lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));
+            }
+            Some(event @ Event::Watch(n, read)) => {
+                let outcome = scenario.think(watching::see(&world, n, read, &scenario.rules));
                 lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));
             }
             Some(event) => lines.push(format!("  {event:?}")),

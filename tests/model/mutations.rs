@@ -15,6 +15,7 @@ use super::etcd::Strict;
 use super::world::{Act, Left, Machine, Rules, World};
 
 mod founding;
+mod watching;
 
 /// A wrong rule, where it bites, and how soon.
 pub struct Mutation {
@@ -353,6 +354,11 @@ fn start_as_if_listed(o: &Observation) -> Option<Decision> {
 #[test]
 fn every_wrong_rule_is_found_by_the_shortest_way() {
     all_break_as_they_say(MUTATIONS.iter().chain(founding::MUTATIONS));
+}
+
+#[test]
+fn every_wrong_rule_of_a_watch_is_found_by_the_shortest_way() {
+    all_break_as_they_say(watching::MUTATIONS);
 }
 
 #[test]

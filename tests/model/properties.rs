@@ -37,6 +37,12 @@ pub fn never() -> Vec<Property<Scenario>> {
         Property::always("S8 no cluster is given up that may live", |_: &Scenario, w: &World| {
             w.broken != Some(Broken::GivenUpAlive)
         }),
+        Property::always("S7 no leave by choice takes the group below its quorum", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::TooFewStay)
+        }),
+        Property::always("L4 who lets its instance go is off the list", |_: &Scenario, w: &World| {
+            w.broken != Some(Broken::HookOfAMember)
+        }),
         Property::always("L1-L3 once faults stop, all ends well", |scenario: &Scenario, w: &World| {
             ends_well(scenario, w)
         }),
@@ -127,8 +133,8 @@ fn is_a_persons(world: &World) -> bool {
     })
 }
 
-/// Runs the agents fairly after the last fault. Only a node that joins removes the dead (ARCHITECTURE.md, F74), so
-/// where dead members are all that is left to do, one more instance is launched.
+/// Runs the agents fairly after the last fault. Where nobody watches only a node that joins removes the dead (F74): where
+/// dead members are all that is left to do, one more instance is launched.
 pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
     let mut now = without_faults(scenario, world);
     if now.broken.is_some() || !is_owed(&now) {
@@ -151,7 +157,7 @@ pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
             later(scenario, &now).filter(|later| !passed.contains(&self::hash(&(later, newcomer))))
         {
             now = later;
-        } else if voters && !newcomer {
+        } else if voters && !newcomer && !now.is_watched() {
             newcomer = true;
             now.desired += 1;
         } else {
@@ -164,10 +170,13 @@ pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
     well
 }
 
-/// No more faults, and those over that were under way: who was about to leave is gone.
+/// No more faults, and those over that were under way: who was about to leave is gone, or leaves as it should.
 fn without_faults(scenario: &Scenario, world: &World) -> World {
     let mut now = World { cut: Vec::new(), aws_before: None, left: Left::default(), ..world.clone() };
     for (n, m) in world.running() {
+        if m.life == Life::Leaving && m.watch.is_some() {
+            continue;
+        }
         if m.life == Life::Leaving {
             now = scenario.step(&now, &Event::Terminate(n));
         }

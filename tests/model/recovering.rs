@@ -96,7 +96,7 @@ fn everything_is_lost_and_a_person_recovers_in_any_moment() {
     let left = Left { terminations: 2, recoveries: 1, reboots: 1, ..Left::default() };
     Scenario::new(World::formed(2, 2, true, left))
         .sometimes(&[RECOVERED_AND_WHOLE, TAG_OF_NOTHING])
-        .explore(34_923, &["wait cluster-tagged", "add joining"]);
+        .explore(37_649, &["wait cluster-tagged", "add joining"]);
 }
 
 #[test]

@@ -1,24 +1,25 @@
 //! What a node sees, spelled as the `Observation` that the shipped `decide`, `remember` and `statement` take, and their
 //! answers made finite again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use etcd_bootstrap::decide::{decide, remember, statement};
+use etcd_bootstrap::decide::{decide, remember, statement, watch};
 use etcd_bootstrap::model::agreement;
 use etcd_bootstrap::model::{
     Absence, Action, Addresses, Agreement, Blind, BlindKind, CLUSTER_TAG, Change, ClientView, ClusterId, ClusterState,
-    Decision, Deeds, Ec2, FOUNDING_TAG, Founder, FounderEntry, Group, Identity, Instance, InstanceId, Member as Listed,
-    MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Plain, Policy, Probe, Reason, Record as OnRecord,
-    Scheme, Seen, Sighting as Stood, Statement as Stated, Vote, render_initial_cluster,
+    Decision, Deeds, Ec2, FOUNDING_TAG, Founder, FounderEntry, Group, Hook, Identity, Instance, InstanceId, LeftMember,
+    Member as Listed, MemberId, MemberUrl, Observation, OwnData, PeerAnswer, PeerView, Plain, Policy, Probe, Reason,
+    Record as OnRecord, Scheme, Seen, Sighting as Stood, Statement as Stated, Transition, Vote, render_initial_cluster,
 };
 
-use crate::decide::kind;
+use crate::decide::{kind, policy};
 
 use super::agent::{Answer, Data, Outcome, Sight};
 use super::etcd::Row;
+use super::memory::{Before, Memory, Sighting, Statement};
 use super::mutations::Mutation;
-use super::world::{Act, Address, Before, Founders, Id, Life, Member, Memory, Node, Sighting, Statement};
+use super::world::{Act, Address, Founders, Id, Life, Member, Node};
 
 const ARN: &str = "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:u:autoScalingGroupName/etcd";
 /// Longer than every grace of `decide`, and shorter than a generation.
@@ -35,7 +36,7 @@ pub fn think(sight: &Sight, policy: &Policy, mutation: Option<&Mutation>) -> Out
     if let Some(mutation) = mutation {
         (mutation.input)(&mut o, policy);
     }
-    let mut decision = decide(&o, policy);
+    let mut decision = if sight.watches { watch(&o, policy) } else { decide(&o, policy) };
     if let Some(mutation) = mutation {
         decision = (mutation.output)(&o, decision);
     }
@@ -43,7 +44,7 @@ pub fn think(sight: &Sight, policy: &Policy, mutation: Option<&Mutation>) -> Out
         matches!(sight.data, Data::Empty | Data::Backend) || matches!(decision.reason, Reason::FoundersNotBack { .. });
     let said = listens.then(|| statement(&o, policy).map(|said| said_of(&said)));
     let act = act(&o, &decision);
-    let memory = Memory { before: before(&remember(&o, policy), o.taken_at, &sight.before), said };
+    let memory = Memory { before: before(&remember(&o, policy), o.taken_at, sight), said };
     Outcome { act, said: format!("{} {}", kind(&decision.action), decision.reason.code()), memory }
 }
 
@@ -124,7 +125,7 @@ pub fn observation(sight: &Sight) -> Observation {
         zone: "eu-west-1a".into(),
         addresses: addresses(sight.address),
         vpc_ranges: vec!["10.0.0.0/16".parse().expect("a range")],
-        target_lifecycle_state: None,
+        target_lifecycle_state: sight.leaves.then(|| "Terminated".into()),
     };
     let mut probes: Vec<Probe> = sight.answers.iter().map(|(a, answer)| probe(sight, *a, answer)).collect();
     probes.sort_by(|a, b| a.asked.cmp(&b.asked));
@@ -157,16 +158,29 @@ pub fn observation(sight: &Sight) -> Observation {
         record,
         port_trouble: None,
         certificate_trouble: None,
-        left: None,
+        left: sight.left.map(|(cluster, member, old)| LeftMember {
+            cluster: ClusterId(cluster),
+            member: member_id(member),
+            at: since(old),
+        }),
         consumer: None,
         notices: Seen::No(Blind::not_asked()),
         group,
-        hooks: Seen::No(Blind::not_asked()),
+        hooks: hooks(sight),
         ec2,
         asked_aws: true,
         probes,
         history,
     }
+}
+
+/// A watch alone asks for them. The group has the project's, where an instance waits for one.
+fn hooks(sight: &Sight) -> Seen<Vec<Hook>> {
+    if !sight.watches {
+        return Seen::No(Blind::not_asked());
+    }
+    let hook = Hook { name: policy().terminate_hook, transition: Transition::Terminating, timeout: LATER };
+    Seen::Yes(if sight.hooked { vec![hook] } else { Vec::new() })
 }
 
 fn founder_entry(row: &Row) -> FounderEntry {
@@ -273,7 +287,8 @@ fn etcd_answer(answer: &Answer) -> (PeerAnswer, Option<Result<ClientView, Absenc
         cluster_id,
         member_id: member_id(*member),
         version: version.clone(),
-        leader: leader.then_some(MemberId(1)),
+        // Which of them it is, no rule of safety asks for.
+        leader: leader.then_some(MemberId(u64::MAX)),
         learner: *learner,
         quorum_list,
         commit: None,
@@ -313,17 +328,22 @@ fn nodes_of(initial_cluster: &str) -> Vec<Node> {
     names.filter_map(node).collect()
 }
 
+fn since(old: bool) -> SystemTime {
+    if old { now() - MINUTE } else { now() }
+}
+
 fn stood<T>(value: T, standing: Sighting, last_reply: bool) -> Stood<T> {
-    let first_seen = if standing.old { now() - MINUTE } else { now() };
+    let first_seen = since(standing.old);
     let last_read = if last_reply { now() } else { now() - MINUTE };
     Stood { value, first_seen, last_read, reads: 1 + u32::from(standing.twice) }
 }
 
 fn standing<T>(s: &Stood<T>, at: SystemTime) -> Sighting {
-    Sighting {
-        twice: s.reads >= 2,
-        old: at.duration_since(s.first_seen).unwrap_or_default() >= Duration::from_secs(60),
-    }
+    Sighting { twice: s.reads >= 2, old: is_old(s.first_seen, at) }
+}
+
+fn is_old(first_seen: SystemTime, at: SystemTime) -> bool {
+    at.duration_since(first_seen).unwrap_or_default() >= Duration::from_secs(60)
 }
 
 fn spell_before(sight: &Sight, before: &Before) -> etcd_bootstrap::model::History {
@@ -339,24 +359,40 @@ fn spell_before(sight: &Sight, before: &Before) -> etcd_bootstrap::model::Histor
         deeds: Deeds {
             tagged: tagged.into_iter().chain(cluster.map(|tag| (CLUSTER_TAG.to_owned(), tag))).collect(),
             untaggable: before.untaggable,
+            completed: before.completed.iter().map(|n| id(*n)).collect(),
             ..Deeds::default()
         },
+        awaited: before.awaited.iter().map(|(m, s)| (member_id(*m), stood((), *s, last))).collect(),
+        leaving_since: before.leaving.map(since),
+        silent_leavers: before.silent_leavers.iter().map(|(n, s)| (id(*n), stood((), *s, last))).collect(),
         ..etcd_bootstrap::model::History::default()
     }
 }
 
-/// What the loop sets stays as it was.
-fn before(before: &etcd_bootstrap::model::History, at: SystemTime, earlier: &Before) -> Before {
+/// What the loop sets stays as it was; who watches founds nothing, and who does not has nothing to do with hooks.
+fn before(before: &etcd_bootstrap::model::History, at: SystemTime, sight: &Sight) -> Before {
+    let asked = before.member_instances.iter().filter_map(|id| node(id.as_str())).collect();
+    let suspects = before.suspects.iter().map(|(id, s)| (member(*id), standing(s, at))).collect();
+    let instances = |sightings: &BTreeMap<InstanceId, Stood<()>>| {
+        sightings.iter().filter_map(|(id, s)| Some((node(id.as_str())?, standing(s, at)))).collect()
+    };
+    if sight.watches {
+        return Before {
+            suspects,
+            asked,
+            silent_leavers: instances(&before.silent_leavers),
+            awaited: before.awaited.iter().map(|(id, s)| (member(*id), standing(s, at))).collect(),
+            leaving: before.leaving_since.map(|since| is_old(since, at)),
+            completed: before.deeds.completed.iter().filter_map(|id| node(id.as_str())).collect(),
+            ..sight.before.clone()
+        };
+    }
     Before {
         founders: before.founders.as_ref().map(|s| (nodes_of(&s.value), standing(s, at))),
-        suspects: before.suspects.iter().map(|(id, s)| (member(*id), standing(s, at))).collect(),
-        asked: before.member_instances.iter().filter_map(|id| node(id.as_str())).collect(),
-        forgotten: before
-            .forgotten_founders
-            .iter()
-            .filter_map(|(id, s)| Some((node(id.as_str())?, standing(s, at))))
-            .collect(),
-        ..earlier.clone()
+        suspects,
+        asked,
+        forgotten: instances(&before.forgotten_founders),
+        ..sight.before.clone()
     }
 }
 
@@ -386,15 +422,15 @@ fn act(o: &Observation, decision: &Decision) -> Act {
                 .then(|| agreement::cluster_of(&start.token, start.initial_cluster.iter().map(|(_, url)| url)).0),
             list: start.initial_cluster.iter().map(|(name, url)| (node(name), address_of(url))).collect(),
         },
+        Action::Change(Change::MarkLeft(left)) => Act::MarkLeft(left.cluster.0, member(left.member)),
+        Action::Change(Change::CompleteHook { instance, .. }) => {
+            Act::Complete(node(instance.as_str()).expect("all instances are the model's own"))
+        }
+        // How long a hook lasts is open.
+        Action::Change(Change::KeepWaiting { .. }) => Act::Wait,
         Action::Follow(_) => unreachable!("consumers are not part of the model"),
-        Action::Change(
-            Change::Promote { .. }
-            | Change::MoveLeader { .. }
-            | Change::MarkLeft(_)
-            | Change::CompleteHook { .. }
-            | Change::KeepWaiting { .. },
-        )
-        | Action::Serve { .. }
-        | Action::Rest => unreachable!("`run` decides none of those"),
+        Action::Change(Change::Promote { .. } | Change::MoveLeader { .. }) | Action::Serve { .. } | Action::Rest => {
+            unreachable!("`run` and `watch` decide none of those")
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::etcd::Strict;
 use super::happen::Event;
-use super::world::{Left, World};
+use super::world::{Left, Node, World};
 use super::{Scenario, properties};
 
 /// Steps of all walks together; `make model STEPS=...` takes more.
@@ -44,6 +44,7 @@ impl Walk {
             untags: 0,
             denials: rng.u8(..3),
             recoveries: 0,
+            dead_watches: rng.u8(..2),
             damages: 0,
         };
         // Who puts an old disk back has lost writes of himself, whatever else happens.
@@ -58,7 +59,9 @@ impl Walk {
             4 => World::formed(nodes, nodes, rng.bool(), left),
             _ => World::formed(nodes - 2, nodes, true, left),
         };
-        let scenario = Scenario::new(begin).rules(|rules| {
+        let everywhere: Vec<Node> = (0..).take(if rng.u8(..4) == 0 { begin.nodes.len() } else { 0 }).collect();
+        let scenario = Scenario::new(begin).watched_on(&everywhere).rules(|rules| {
+            rules.watched = !everywhere.is_empty();
             rules.addresses_are_reused = rng.bool();
             rules.leaves_slowly = rng.bool();
             rules.tag = rng.bool();
@@ -96,6 +99,7 @@ impl Walk {
         let events = world.events(&self.scenario.rules);
         let own = |event: &&Event| {
             matches!(event, Event::Look(..) | Event::Carry(_) | Event::Publish(_) | Event::Promote(_) | Event::Tag(_))
+                || matches!(event, Event::Watch(..) | Event::WatchDoes(_))
         };
         let steps: Vec<&Event> = events.iter().filter(own).collect();
         let pick: Vec<&Event> = if steps.is_empty() || self.rng.u8(..6) == 0 { events.iter().collect() } else { steps };

@@ -4,6 +4,7 @@
 //! of ids, an address its last octet, a time "young" or "old".
 
 use super::etcd::{self, Cluster, Row};
+use super::memory::{Agent, Watch};
 
 /// A cluster's id, as the shipped code and etcd derive it.
 pub type Id = u64;
@@ -73,6 +74,10 @@ pub struct Machine {
     pub agent: Agent,
     /// A person recovers here: the tag names this cluster, and its data is not in its place yet.
     pub recovering: Option<Id>,
+    /// What goes along with its life; None where its unit is not enabled, or it has died for good.
+    pub watch: Option<Watch>,
+    /// The mark of the member that has left, and whether it is old. It outlives the data.
+    pub left: Option<(Id, Member, bool)>,
 }
 
 /// What AWS makes of an instance.
@@ -128,58 +133,6 @@ pub struct Log {
     pub stale: Option<Vec<Row>>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Agent {
-    /// About to begin, for the first time or after a refusal: etcd's unit runs it again whatever its exit code is.
-    Off,
-    Waiting(Memory),
-    /// Has decided and not yet acted: the world may change in between.
-    Decided(Memory, Act),
-}
-
-/// What one pass leaves to the next, and to the other founders.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Memory {
-    pub before: Before,
-    /// What the founders' port answers; None where it is closed.
-    pub said: Option<Said>,
-}
-
-/// None is a 404.
-pub type Said = Option<Statement>;
-
-/// `model::Statement` but for who says it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Statement {
-    pub founders: Option<Vec<Node>>,
-    pub nonce: Nonce,
-    pub given_up: Vec<Id>,
-    pub agreed: Option<Id>,
-    pub recovers: bool,
-}
-
-/// `model::Before`, made finite.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Before {
-    pub founders: Option<(Vec<Node>, Sighting)>,
-    pub suspects: Vec<(Member, Sighting)>,
-    pub asked: Vec<Node>,
-    pub forgotten: Vec<(Node, Sighting)>,
-    /// The founding that this run has tagged.
-    pub tagged: Option<Founders>,
-    /// The cluster that this run has tagged.
-    pub cluster_tagged: Option<Id>,
-    pub untaggable: bool,
-}
-
-/// For how long and in how many reads something was found.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Sighting {
-    pub twice: bool,
-    /// Longer than any grace.
-    pub old: bool,
-}
-
 /// `model::Action`, made finite.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Act {
@@ -209,11 +162,14 @@ pub enum Act {
         new: Option<Id>,
         list: Vec<(Option<Node>, Address)>,
     },
+    MarkLeft(Id, Member),
+    /// Ends an instance's wait for its terminating hook.
+    Complete(Node),
 }
 
 impl Act {
     pub fn is_call(&self) -> bool {
-        matches!(self, Self::Remove { .. } | Self::Add { .. } | Self::Tag { .. })
+        matches!(self, Self::Remove { .. } | Self::Add { .. } | Self::Tag { .. } | Self::Complete(_))
     }
 }
 
@@ -243,6 +199,8 @@ pub struct Left {
     pub denials: u8,
     /// A person gives the cluster up and recovers on one node.
     pub recoveries: u8,
+    /// Watches that end and are not started again.
+    pub dead_watches: u8,
 }
 
 /// What may never happen.
@@ -257,6 +215,8 @@ pub enum Broken {
     IdUsedTwice,
     OldBackendOpened,
     GivenUpAlive,
+    TooFewStay,
+    HookOfAMember,
 }
 
 /// What AWS says when asked for everything.
@@ -289,6 +249,8 @@ pub struct Rules {
     /// No disk is lost, and no address used again, in the moments between the first entry of a learner, or of a founder
     /// that was silent at the agreement, and the publication of its URLs.
     pub disks_outlast_publication: bool,
+    /// `watch` is enabled on what is launched.
+    pub watched: bool,
     /// A replacement is launched later than `SAME_GENERATION` after the first instances of the group.
     pub replacements_are_late: bool,
     /// From a look to the call that it leads to, no instance boots and no grace runs out.
@@ -303,6 +265,7 @@ impl Rules {
         addresses_are_reused: false,
         tag: true,
         leaves_slowly: false,
+        watched: false,
         disks_outlast_publication: true,
         replacements_are_late: true,
         calls_are_prompt: true,
@@ -328,6 +291,8 @@ impl Machine {
             etcd_runs: false,
             agent: Agent::Off,
             recovering: None,
+            watch: None,
+            left: None,
         }
     }
 
@@ -364,10 +329,17 @@ impl Machine {
         }
     }
 
+    /// Whether a call is on its way.
+    pub fn calls(&self) -> bool {
+        let by_agent = matches!(&self.agent, Agent::Decided(_, act) if act.is_call());
+        by_agent || self.watch.as_ref().and_then(|watch| watch.act.as_ref()).is_some_and(Act::is_call)
+    }
+
     pub fn boots(&mut self) {
         self.etcd_runs = false;
         self.agent = Agent::Off;
         self.recovering = None;
+        self.watch = self.watch.take().map(|_| Watch::default());
     }
 }
 
@@ -390,6 +362,11 @@ impl World {
 
     pub fn staying(&self) -> impl Iterator<Item = (Node, &Machine)> {
         self.all().filter(|(_, m)| m.life.stays())
+    }
+
+    /// Whether anybody stays whose watch removes the dead.
+    pub fn is_watched(&self) -> bool {
+        self.all().any(|(_, m)| m.life == Life::InService && m.watch.is_some())
     }
 
     /// Who answers at an address.

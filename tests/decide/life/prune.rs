@@ -7,7 +7,7 @@ use etcd_bootstrap::model::{Member, OwnData, Proof, Prune, Reason, Seen, Transit
 
 use super::{Scene, hook, id, same};
 use crate::decide::scene::Learning;
-use crate::decide::{OURS, added, dead, learner, log, unstarted, unusable, voter};
+use crate::decide::{OURS, added, dead, learner, log, peer, unstarted, unusable, voter};
 
 const PRUNES: &str = "remove 5: proven-dead";
 const WAITS: &str = "wait: proven-dead";
@@ -35,6 +35,20 @@ fn f74_the_dead_are_removed_by_one_after_another_of_those_that_stay() {
     same(nth(2).listing(&list).led_by(2).silent(5).watch(), PRUNES);
     let asked = nth(1).asked_to_remove().expect("it is removed");
     assert!(!asked.contains("10.0.0.5:"), "{asked}");
+}
+
+/// EC2's word is enough for its ports not to be asked any more.
+#[test]
+fn f74_a_turn_comes_for_a_dead_member_that_nobody_asks() {
+    let unasked = |n| {
+        let mut scene = nth(n);
+        scene.o.probes.retain(|probe| probe.asked != peer(5));
+        scene
+    };
+    same(unasked(1).watch(), PRUNES);
+    same(unasked(3).again(9).watch(), WAITS);
+    same(unasked(3).again(10).watch(), PRUNES);
+    same(unasked(3).again(5).again(5).watch(), PRUNES);
 }
 
 #[test]
