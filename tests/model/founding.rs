@@ -70,7 +70,7 @@ fn f87_three_founders_one_of_them_replaced() {
     Scenario::new(World::fresh(3, left))
         .policy(UNANIMOUS)
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(232_348, &["start-new agreed-founding"]);
+        .explore(242_446, &["start-new agreed-founding"]);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn b24_f87_a_tagged_founding_one_founder_replaced_another_wiped() {
     Scenario::new(World::tagged(3, left))
         .policy(UNANIMOUS)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(1_068_523, &["give-up founding-lost"]);
+        .explore(1_092_343, &["give-up founding-lost"]);
 }
 
 #[test]

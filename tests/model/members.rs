@@ -50,7 +50,7 @@ fn two_of_three_replaced_one_of_them_unreachable_and_no_tag() {
     Scenario::new(World::formed(3, 3, false, left))
         .rules(|rules| rules.tag = false)
         .sometimes(&[properties::REPLACED])
-        .explore(583_825, &["add joining"]);
+        .explore(589_042, &["add joining"]);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn one_terminated_while_another_is_silent_or_wiped() {
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::REPLACED, properties::WIPED_RETURNS])
-        .explore(266_999, &["add joining"]);
+        .explore(279_257, &["add joining"]);
 }
 
 #[test]
