@@ -163,14 +163,6 @@ fn one_of_three_leaves_and_its_watch_dies_at_any_moment() {
 
 #[test]
 #[ignore = "many states: make model"]
-fn t10_two_of_three_leave_at_once() {
-    leaving(3, Left { terminations: 2, ..Left::default() }, &[1, 2])
-        .sometimes(&[LEFT_AND_REPLACED, properties::REPLACED])
-        .explore(0, &["keep-waiting other-leaving", "complete-hook left"]);
-}
-
-#[test]
-#[ignore = "many states: make model"]
 fn one_leaves_and_boots_while_aws_lags() {
     leaving(3, Left { terminations: 1, reboots: 1, odd_reads: 1, ..Left::default() }, &[0])
         .sometimes(&[LEFT_AND_REPLACED, properties::REPLACED])
