@@ -90,10 +90,19 @@ impl<'a> Confirmed<'a> {
         Some(self.p.client_url_beside(fit[turn]))
     }
 
+    /// Whether a member's instance is proven to be gone for good.
+    pub(super) fn is_dead(&self, m: &Member) -> bool {
+        matches!(judge(self.o, self.p, m), Verdict::Dead(_))
+    }
+
     /// Published voters whose etcd answered as a member of this cluster, without the given one.
+    pub(super) fn answering_voters(&self, without: Option<MemberId>) -> impl Iterator<Item = &'a Member> {
+        let voters = self.list.iter().filter(move |m| m.published() && !m.learner && Some(m.id) != without);
+        voters.filter(|m| self.answers(m))
+    }
+
     pub(super) fn reachable_voters(&self, without: Option<MemberId>) -> usize {
-        let voters = self.list.iter().filter(|m| m.published() && !m.learner && Some(m.id) != without);
-        voters.filter(|m| self.answers(m)).count()
+        self.answering_voters(without).count()
     }
 }
 

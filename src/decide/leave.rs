@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::confirmed::Confirmed;
-use super::death::{Verdict, judge, silent};
+use super::death::silent;
 use super::life::{Departure, complete, departure, is_unknown, keep_waiting};
 use super::on_a_fresh_reply;
 use super::sound::{is_terminating, view_of};
@@ -151,11 +151,9 @@ impl Leaving<'_> {
         }
         let needed = quorum(self.group.desired);
         // What EC2 ends already still answers for some seconds.
-        let lives = |m: &Member| !matches!(judge(self.o, self.p, m), Verdict::Dead(_));
-        let counts = |m: &Member| m.id != own.id && !m.learner && m.published() && seen.answers(m) && lives(m);
-        let reachable = seen.list.iter().filter(|m| counts(m)).count();
-        if reachable < needed {
-            return Some(Reason::TooFewToLeave { reachable, needed });
+        let staying: Vec<&Member> = seen.answering_voters(Some(own.id)).filter(|m| !seen.is_dead(m)).collect();
+        if staying.len() < needed {
+            return Some(Reason::TooFewToLeave { reachable: staying.len(), needed });
         }
         let mut in_the_way = self.in_the_way(seen, own).into_iter();
         if let Some((_, reason)) = in_the_way.find(|(m, _)| !has_waited_for(self.o, m)) {
@@ -163,7 +161,7 @@ impl Leaving<'_> {
         }
         // The patience with another may be over by the time that the floor holds: a replacement takes minutes to come. Then
         // both would go in the same moment, each counting on the other.
-        let reachable = seen.list.iter().filter(|m| counts(m) && !self.goes_before(m)).count();
+        let reachable = staying.iter().filter(|m| !self.goes_before(m)).count();
         (reachable < needed).then_some(Reason::TooFewToLeave { reachable, needed })
     }
 
@@ -174,8 +172,7 @@ impl Leaving<'_> {
             if self.goes_before(m) && !silent(self.o, self.p, m) {
                 return Some((m, Reason::OtherLeaving { member: m.into() }));
             }
-            let lives = !matches!(judge(self.o, self.p, m), Verdict::Dead(_));
-            let comes = lives && !is_terminating(self.o, m);
+            let comes = !seen.is_dead(m) && !is_terminating(self.o, m);
             match (m.published(), m.learner) {
                 (false, _) if comes => Some((m, Reason::OtherJoining { member: m.into() })),
                 (true, true) if comes => Some((m, Reason::LearnerNotPromoted { member: m.into() })),

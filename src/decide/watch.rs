@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::confirmed::Confirmed;
-use super::death::{Verdict, ec2_proof, gone_leaver, judge, leaving_proof, suspicion};
+use super::death::{ec2_proof, gone_leaver, leaving_proof, suspicion};
 use super::life::{Departure, complete, departure, own_state, warnings};
 use super::on_a_fresh_reply;
 use super::start::wait;
@@ -80,8 +80,7 @@ fn prune(seen: &Confirmed<'_>, own: &Member) -> Option<Decision> {
     let (member, proof) = seen.first_dead()?;
     let reason = Reason::ProvenDead { member: member.into(), proof };
     // A node that comes in has counted this member already: its etcd would exit over the unequal count, and try again.
-    let dead = |m: &Member| matches!(judge(seen.o, seen.p, m), Verdict::Dead(_));
-    let comes = |m: &&Member| !m.published() && !dead(m) && !leave::has_waited_for(seen.o, m);
+    let comes = |m: &&Member| !m.published() && !seen.is_dead(m) && !leave::has_waited_for(seen.o, m);
     if let Some(other) = seen.list.iter().find(comes) {
         return Some(wait(Reason::OtherJoining { member: other.into() }));
     }

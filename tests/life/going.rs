@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{PATIENCE, TERMINATE, formed, hooks, in_service, is_listed, lifecycle, voters};
 use crate::scenario::{GROUP, intact, on_both_ends, on_one_etcd, put};
-use crate::support::asg::{Hook, Outcome, WarmPool};
+use crate::support::asg::{Hook, Outcome, Scaling, WarmPool};
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::child::Signal;
 use crate::support::cloud::Ec2State;
@@ -271,11 +271,11 @@ async fn t28_without_the_right_for_hooks_members_leave_all_the_same(mut rig: Rig
 }
 
 async fn f74_the_dead_are_removed_though_nobody_joins(mut rig: Rig) {
-    one_dies_and_nobody_joins(formed(&mut rig, 3, crate::support::asg::Scaling::default()).await).await;
+    one_dies_and_nobody_joins(formed(&mut rig, 3, Scaling::default()).await).await;
 }
 
 async fn f74_the_next_in_turn_removes_the_dead_where_the_first_hangs(mut rig: Rig) {
-    let group = formed(&mut rig, 3, crate::support::asg::Scaling::default()).await;
+    let group = formed(&mut rig, 3, Scaling::default()).await;
     group.nodes[1].signal_watch(Signal::Freeze);
     one_dies_and_nobody_joins(group).await;
 }

@@ -199,6 +199,9 @@ fn f72_the_floor_is_a_quorum_of_the_desired_size() {
     // Those count that can be reached.
     same(Scene::leaver(4).desired(3).led_by(2).silent(4).watch(), leaves);
     same(Scene::leaver(3).desired(3).led_by(2).silent(3).watch(), waits);
+    // One that EC2 ends already still answers.
+    same(Scene::leaver(3).desired(3).led_by(2).known(3, "shutting-down").watch(), waits);
+    same(Scene::leaver(4).desired(3).led_by(2).known(3, "shutting-down").watch(), leaves);
     // The desired size rises meanwhile.
     same(Scene::leaver(4).desired(7).led_by(2).watch(), waits);
     same(Scene::leaver(3).desired(5).led_by(2).by_hand(), "wait: too-few-to-leave");
