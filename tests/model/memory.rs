@@ -42,7 +42,7 @@ pub struct Statement {
     pub recovers: bool,
 }
 
-/// `model::Before`, made finite.
+/// `model::History`, made finite.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Before {
     pub founders: Option<(Vec<Node>, Sighting)>,

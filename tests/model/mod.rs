@@ -10,7 +10,9 @@
 //! - `begin.rs`: the worlds to begin with.
 //! - `etcd.rs`: etcd's rules, each with its source.
 //! - `happen.rs`: what may happen in it.
-//! - `agent.rs`: what a node sees, what it does with a decision, and what must hold of one.
+//! - `agent.rs`: an agent's steps.
+//! - `sight.rs`: what a node sees.
+//! - `judge.rs`: what must hold of a decision.
 //! - `spell.rs`: the same in the words of the shipped code.
 //! - `properties.rs`: what never happens, what sometimes must, and what always ends well.
 //! - `founding.rs`, `members.rs`: the scenarios.
@@ -30,22 +32,24 @@ mod begin;
 mod etcd;
 mod founding;
 mod happen;
+mod judge;
 mod members;
 mod memory;
 mod mutations;
 mod properties;
 mod recovering;
+mod sight;
 mod spell;
 mod walks;
 mod watching;
 mod world;
 
 use crate::decide::policy;
-use agent::{Outcome, Sight};
 use happen::Event;
 use memory::Watch;
 use mutations::{Done, Mutation};
 use properties::Sometimes;
+use sight::{Outcome, Sight, see};
 use world::{Machine, Node, Read, Rules, World};
 
 /// More disks than this no instance has had in a state that is visited.
@@ -166,7 +170,7 @@ fn tell(scenario: &Scenario, path: Path<World, Event>) -> String {
         match event {
             Some(event @ (Event::Look(n, _) | Event::Denied(n) | Event::Interrupted(n))) => {
                 let read = if let Event::Look(_, read) = event { read } else { Read::Now };
-                let outcome = scenario.think(agent::see(&world, n, read, &scenario.rules));
+                let outcome = scenario.think(see(&world, n, read, &scenario.rules));
                 lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));
             }
             Some(event @ Event::Watch(n, read)) => {

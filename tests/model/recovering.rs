@@ -6,9 +6,9 @@ use etcd_bootstrap::decide::recover;
 use etcd_bootstrap::model::{ClusterId, Contents, GivenUp, Order};
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::agent::see;
 use super::etcd::{Cluster, Row};
 use super::properties::Sometimes;
+use super::sight::see;
 use super::spell;
 use super::world::{Broken, Disk, Id, Left, Log, Node, Read, World};
 use super::{Scenario, properties};

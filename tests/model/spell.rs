@@ -15,10 +15,10 @@ use etcd_bootstrap::model::{
 
 use crate::decide::{kind, policy};
 
-use super::agent::{Answer, Data, Outcome, Sight};
 use super::etcd::Row;
 use super::memory::{Before, Memory, Sighting, Statement};
 use super::mutations::Mutation;
+use super::sight::{Answer, Data, Outcome, Sight};
 use super::world::{Act, Address, Founders, Id, Life, Member, Node};
 
 const ARN: &str = "arn:aws:autoscaling:eu-west-1:1:autoScalingGroup:u:autoScalingGroupName/etcd";

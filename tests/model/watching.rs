@@ -3,10 +3,12 @@
 //! Which member leads is left out: that a leader hands over first spares clients seconds, and nothing rests on it. How
 //! long a hook lasts is left open: it may run out at any moment.
 
-use super::agent::{self, Answer, Sight};
-use super::etcd::{self, Row, quorum};
+use super::agent::enact;
+use super::etcd::quorum;
+use super::judge::{judge, owns};
 use super::memory::{Before, Watch};
-use super::world::{Act, Broken, Left, Life, Machine, Member, Node, Read, Rules, World};
+use super::sight::{Sight, look_around};
+use super::world::{Act, Broken, Left, Life, Node, Read, Rules, World};
 use super::{Scenario, properties};
 
 // ---------------------------------------------------------------- steps
@@ -16,7 +18,7 @@ pub fn look(world: &mut World, n: Node, read: Read, scenario: &Scenario) {
     let mut sight = see(world, n, read, &scenario.rules);
     loop {
         let outcome = scenario.think(sight);
-        agent::judge(world, n, &outcome.act);
+        judge(world, n, &outcome.act);
         let mark = match outcome.act {
             Act::MarkLeft(cluster, member) => Some((cluster, member, false)),
             _ => None,
@@ -39,7 +41,7 @@ pub fn look(world: &mut World, n: Node, read: Read, scenario: &Scenario) {
 pub fn see(world: &World, n: Node, read: Read, rules: &Rules) -> Sight {
     let watch = world.machine(n).watch.as_ref().expect("it watches");
     let before = Before { untaggable: !rules.tag, ..watch.before.clone() };
-    Sight { hooked: rules.leaves_slowly, ..agent::look_around(world, n, read, before, true) }
+    Sight { hooked: rules.leaves_slowly, ..look_around(world, n, read, before, true) }
 }
 
 fn act(world: &World, n: Node) -> Option<&Act> {
@@ -64,13 +66,13 @@ pub fn carry_out(world: &mut World, n: Node, rules: &Rules) {
     if is_leave(world, n, &act) {
         leave(world, n, act, raced, rules);
     } else {
-        agent::enact(world, n, act, rules);
+        enact(world, n, act, rules);
     }
 }
 
 /// S7: two that leave in one moment must not have counted on each other.
 fn leave(world: &mut World, n: Node, act: Act, raced: bool, rules: &Rules) {
-    agent::enact(world, n, act, rules);
+    enact(world, n, act, rules);
     let voters = world.formed_cluster().map_or(0, |cluster| world.clusters[cluster].voters());
     if raced && voters < quorum(world.desired) {
         world.broken = world.broken.or(Some(Broken::TooFewStay));
@@ -84,49 +86,11 @@ fn is_leave(world: &World, n: Node, act: &Act) -> bool {
     own && world.machine(n).life == Life::Leaving
 }
 
-// ---------------------------------------------------------------- what must hold
-
-/// Whether a member is that of an instance which its group terminates, and anything answers there.
-pub fn is_heard(world: &World, remover: Node, member: Member) -> bool {
-    let row = world.formed_cluster().and_then(|cluster| world.clusters[cluster].row(member));
-    let added = |m: &Machine| m.log().is_none() && row.is_some_and(|row| row.address == m.address);
-    let theirs = |n: Node, m: &Machine| n != remover && (owns(world, n, member) || added(m));
-    let answers =
-        |m: &Machine| matches!(agent::answer(world, remover, m.address), Answer::Etcd { .. } | Answer::Founding(..));
-    world.all().any(|(n, m)| m.life == Life::Leaving && theirs(n, m) && answers(m))
-}
-
-fn owns(world: &World, n: Node, member: Member) -> bool {
-    let log = world.machine(n).log();
-    log.is_some_and(|log| log.member == member && Some(log.cluster) == world.formed_cluster())
-}
-
-/// S7: who leaves by choice leaves a quorum of what the group wants behind.
-pub fn judge_leave(world: &World, n: Node, member: Member) -> Option<Broken> {
-    if world.machine(n).life != Life::Leaving || !owns(world, n, member) {
-        return None;
-    }
-    let list = &world.clusters[world.formed_cluster()?].list;
-    let own = list.iter().find(|row| row.id == member)?;
-    let runs = |row: &Row| world.staying().any(|(other, m)| m.etcd_runs && owns(world, other, row.id));
-    let stay = list.iter().filter(|row| row.id != member && !row.learner && row.published && runs(row)).count();
-    (!own.learner && stay < quorum(world.desired)).then_some(Broken::TooFewStay)
-}
-
-/// L4: who completes its own hook is off the list, but for the last member.
-pub fn judge_completion(world: &World, n: Node, instance: Node) -> Option<Broken> {
-    let cluster = world.formed_cluster().filter(|c| n == instance && etcd::quorate(world, *c).is_some())?;
-    let listed = world.clusters[cluster].list.iter().any(|row| owns(world, n, row.id));
-    (listed && world.clusters[cluster].voters() > 1).then_some(Broken::HookOfAMember)
-}
-
 // ---------------------------------------------------------------- scenarios
 
-const LEFT_AND_REPLACED: properties::Sometimes =
-    ("one has left, its hook is completed, and all others vote", |_, w| {
-        let left = |machine: &Machine| machine.life == Life::Leaving && machine.left.is_some();
-        w.nodes.iter().any(left) || properties::all_are_voters(w) && w.nodes.iter().any(|m| m.life == Life::Terminated)
-    });
+const LEFT: properties::Sometimes = ("one has left, and its instance goes", |_, w| {
+    w.nodes.iter().any(|m| m.life == Life::ShuttingDown && m.left.is_some())
+});
 
 fn leaving(members: u8, left: Left, watched: &[Node]) -> Scenario {
     let world = World::formed(members, members, true, left);
@@ -136,7 +100,7 @@ fn leaving(members: u8, left: Left, watched: &[Node]) -> Scenario {
 #[test]
 fn the_only_one_leaves_once_another_is_a_voter() {
     leaving(1, Left { terminations: 1, reboots: 1, ..Left::default() }, &[0])
-        .sometimes(&[LEFT_AND_REPLACED, properties::REPLACED])
+        .sometimes(&[LEFT, properties::REPLACED])
         .explore(2_659, &["keep-waiting too-few-to-leave", "remove leaves", "mark-left left", "complete-hook left"]);
 }
 
@@ -157,7 +121,7 @@ fn f74_dead_members_go_though_nobody_joins() {
 #[ignore = "many states: make model"]
 fn one_of_three_leaves_and_its_watch_dies_at_any_moment() {
     leaving(3, Left { terminations: 1, dead_watches: 1, ..Left::default() }, &[0, 1])
-        .sometimes(&[LEFT_AND_REPLACED, properties::REPLACED])
+        .sometimes(&[LEFT, properties::REPLACED])
         .explore(85_702, &["complete-hook left", "complete-hook leaver-gone"]);
 }
 
@@ -165,7 +129,7 @@ fn one_of_three_leaves_and_its_watch_dies_at_any_moment() {
 #[ignore = "many states: make model"]
 fn one_leaves_and_boots_while_aws_lags() {
     leaving(3, Left { terminations: 1, reboots: 1, odd_reads: 1, ..Left::default() }, &[0])
-        .sometimes(&[LEFT_AND_REPLACED, properties::REPLACED])
+        .sometimes(&[LEFT, properties::REPLACED])
         .explore(376_936, &["refuse left"]);
 }
 
@@ -173,6 +137,6 @@ fn one_leaves_and_boots_while_aws_lags() {
 #[ignore = "many states: make model"]
 fn one_leaves_while_links_fail() {
     leaving(3, Left { terminations: 1, cuts: 1, ..Left::default() }, &[0])
-        .sometimes(&[LEFT_AND_REPLACED, properties::REPLACED])
+        .sometimes(&[LEFT, properties::REPLACED])
         .explore(103_875, &["wait left"]);
 }

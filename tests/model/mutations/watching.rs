@@ -7,8 +7,11 @@ use etcd_bootstrap::model::{
 };
 
 use super::super::memory::Watch;
-use super::super::world::{Left, World};
-use super::{AS_DECIDED, KEPT, Mutation, SAME, remove};
+use super::super::world::{Left, Rules, World};
+use super::{AS_DECIDED, KEPT, Mutation, SAME, USUAL, remove};
+
+/// Who leaves waits for its hook.
+const HOOKED: fn(&mut Rules) = |rules| rules.leaves_slowly = true;
 
 pub const MUTATIONS: &[Mutation] = &[
     Mutation {
@@ -20,7 +23,7 @@ pub const MUTATIONS: &[Mutation] = &[
         },
         disk: KEPT,
         begin: || watched(2, 3, Left { terminations: 1, ..Left::default() }, &[0]),
-        rules: |rules| rules.leaves_slowly = true,
+        rules: HOOKED,
         breaks: ("S7", 2),
     },
     Mutation {
@@ -34,7 +37,7 @@ pub const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         disk: KEPT,
         begin: || watched(3, 3, Left { terminations: 2, ..Left::default() }, &[1, 2]),
-        rules: |rules| rules.leaves_slowly = true,
+        rules: HOOKED,
         breaks: ("S7", 6),
     },
     Mutation {
@@ -47,7 +50,7 @@ pub const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         disk: KEPT,
         begin: || watched(2, 3, Left { terminations: 1, ..Left::default() }, &[0]),
-        rules: |rules| rules.leaves_slowly = true,
+        rules: HOOKED,
         breaks: ("S7", 2),
     },
     Mutation {
@@ -59,7 +62,7 @@ pub const MUTATIONS: &[Mutation] = &[
         },
         disk: KEPT,
         begin: || watched(3, 3, Left { terminations: 1, ..Left::default() }, &[0]),
-        rules: |rules| rules.leaves_slowly = true,
+        rules: HOOKED,
         breaks: ("L4", 2),
     },
     Mutation {
@@ -71,7 +74,7 @@ pub const MUTATIONS: &[Mutation] = &[
         },
         disk: KEPT,
         begin: || watched(3, 3, Left { terminations: 1, ..Left::default() }, &[0]),
-        rules: |rules| rules.leaves_slowly = true,
+        rules: HOOKED,
         breaks: ("L1", 2),
     },
     Mutation {
@@ -83,7 +86,7 @@ pub const MUTATIONS: &[Mutation] = &[
         },
         disk: KEPT,
         begin: || watched(3, 3, Left { scale_ins: 1, ..Left::default() }, &[0, 1, 2]),
-        rules: |_| {},
+        rules: USUAL,
         breaks: ("L1", 1),
     },
     Mutation {
@@ -92,7 +95,7 @@ pub const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         disk: KEPT,
         begin: || watched(3, 3, Left { scale_ins: 1, ..Left::default() }, &[1, 2]),
-        rules: |_| {},
+        rules: USUAL,
         breaks: ("L1", 1),
     },
     Mutation {
@@ -112,7 +115,7 @@ pub const MUTATIONS: &[Mutation] = &[
         output: AS_DECIDED,
         disk: KEPT,
         begin: || watched(3, 3, Left { terminations: 1, ..Left::default() }, &[1]),
-        rules: |rules| rules.leaves_slowly = true,
+        rules: HOOKED,
         breaks: ("S2", 2),
     },
 ];
