@@ -324,8 +324,7 @@ impl Observer {
     async fn probe_own_ports(&self, me: &Seen<Identity>) -> Vec<Probe> {
         let Some(me) = me.ok() else { return Vec::new() };
         let Some(url) = self.sources.policy.peer_url(&me.addresses) else { return Vec::new() };
-        let target = Target { instance: Some(me.instance.clone()), url, third: None };
-        vec![self.ports.probe(target, None, &Confirmed::default()).await]
+        vec![self.ports.probe_own(me.instance.clone(), url).await]
     }
 
     async fn probe_all(

@@ -110,6 +110,20 @@ impl Ports {
         Probe { instance, asked: url, peer: PeerAnswer::Absent(Absence::NotAsked), client }
     }
 
+    /// Asks the own peer port, and the client port once that of a published voter may speak: until then it accepts and says
+    /// nothing, for 7 s where etcd has missed the word of its own publication, and who promotes a learner waits for that
+    /// in vain.
+    pub(super) async fn probe_own(&self, instance: InstanceId, url: MemberUrl) -> Probe {
+        let peer = self.ask_peer(&url).await;
+        let client = match &peer {
+            PeerAnswer::Etcd(view) if view.members.iter().any(|m| m.peer_urls.contains(&url) && m.learner) => None,
+            PeerAnswer::Etcd(view) if is_unpublished(view, &url) => None,
+            PeerAnswer::Etcd(_) => Some(self.ask_client(&self.policy.client_url_beside(&url)).await),
+            PeerAnswer::Agent(_) | PeerAnswer::Absent(_) => None,
+        };
+        Probe { instance: Some(instance), asked: url, peer, client }
+    }
+
     /// Asks both ports at once, and drops the client port as soon as the peer port makes it needless: that of an etcd
     /// accepts and says nothing before it has published itself (E17; embed/serve.go:136, v3.7.1).
     pub(super) async fn probe(

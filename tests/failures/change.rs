@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use etcd_client::{Client, MemberAddOptions};
+use tokio::net::TcpListener;
 
 use crate::scenario::{
     GROUP, PATIENCE, add, agent, cluster_id, form, intact, members, on_both_ends, on_every_etcd, on_one_etcd, put,
@@ -31,7 +33,10 @@ on_both_ends!(
     f75_a_unit_with_flags_of_its_own_gets_the_initial_cluster_alone,
 );
 
-on_one_etcd!(b09_f92_a_hand_made_member_whose_instance_was_replaced_is_named,);
+on_one_etcd!(
+    b09_f92_a_hand_made_member_whose_instance_was_replaced_is_named,
+    f54_a_learner_whose_client_port_is_silent_is_promoted_before_that_is_asked,
+);
 
 /// From 3.5.30 on etcd itself takes the second add, and the first joiner then finds a list that is not its own.
 async fn f14_f27_f56_a_second_join_waits_for_the_first(rig: Rig) {
@@ -256,6 +261,25 @@ fn both_at_once(rig: &Rig) -> PathBuf {
         here.display()
     );
     rig.directory.script("etcd-in-company", &script).unwrap()
+}
+
+/// An etcd that has missed the word of its own publication leaves its client port silent for 7 s, and could vote.
+async fn f54_a_learner_whose_client_port_is_silent_is_promoted_before_that_is_asked(rig: Rig) {
+    let mut nodes = form(&rig, 1).await;
+    let mut client = rig.judge.client(&addresses(&nodes)).await.unwrap();
+    rig.cloud.change(|world| world.set_desired(GROUP, 2));
+    let joiner = rig.launch(Some(GROUP)).unwrap();
+    let address = joiner.address;
+    add(&mut client, &joiner, Some(MemberAddOptions::new().with_is_learner())).await;
+    let silent = TcpListener::bind((address, 2379)).await.unwrap();
+    nodes.push(joiner);
+    let environment = environment_by_hand(&nodes[1], &nodes).replace("STATE=new", "STATE=existing");
+    nodes[1].boot_by_hand(&environment.replace(":2379", ":2479"));
+    tokio::select! {
+        asked = silent.accept() => drop(asked.unwrap()),
+        run = nodes[1].agent("ready", &[]) => panic!("it ends: {}", run.unwrap().stderr),
+    }
+    rig.judge.votes(address, nodes[0].address, Duration::ZERO).await.unwrap();
 }
 
 async fn f75_a_unit_with_flags_of_its_own_gets_the_initial_cluster_alone(mut rig: Rig) {
