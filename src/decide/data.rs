@@ -158,12 +158,16 @@ fn among_own_cluster(o: &Observation, p: &Policy, cluster: &Cluster<'_>, mine: &
     }
 }
 
-/// What becomes of the data of a member that is listed no more. Its own node has left that mark when it took the member
+/// What becomes of the data of a member that is listed no more. What never had a leader acknowledged nothing. Its own node has left that mark when it took the member
 /// out itself, and has come back: from the warm pool.
 fn removed(o: &Observation, p: &Policy, mine: &OwnLog<'_>) -> Decision {
     let left = o.left.as_ref().is_some_and(|left| (left.cluster, left.member) == (mine.cluster, mine.member));
     if p.rejoin || left {
         return set_aside(Reason::RejoinAfterRemoval { member: mine.member });
+    }
+    // etcd took the id from a member that had not heard of the removal (F130): this log began after it.
+    if !mine.had_leader {
+        return set_aside(Reason::NeverLedRemoved { member: mine.member });
     }
     refuse(Reason::RemovedMember { member: mine.member, cluster: mine.cluster })
 }

@@ -68,6 +68,9 @@ impl Join<'_> {
         if let Some(stop) = self.misfit() {
             return stop;
         }
+        if let Some(reason) = self.outdated_member(Some(row)) {
+            return wait(reason);
+        }
         if let Some(aside) = clear_backend(self.seen.o) {
             return aside;
         }
@@ -155,7 +158,18 @@ impl Join<'_> {
             return Some(Reason::OtherJoining { member: other.into() });
         }
         let learner = self.seen.list.iter().find(|m| m.learner);
-        learner.map(|m| Reason::LearnerNotPromoted { member: m.into() }).or_else(|| self.unsettled_version())
+        let learner = learner.map(|m| Reason::LearnerNotPromoted { member: m.into() });
+        learner.or_else(|| self.outdated_member(None)).or_else(|| self.unsettled_version())
+    }
+
+    /// An etcd that joins has its id from the first member that answers, in the order of their URLs
+    /// (`getClusterFromRemotePeers`, server/etcdserver/cluster_util.go, v3.6.16). One that is cut off from the leader may
+    /// still list whom this node was before, at the same URL (F130).
+    fn outdated_member(&self, row: Option<&Member>) -> Option<Reason> {
+        let views = self.seen.cluster.views.iter();
+        let mut former = views.filter_map(|(at, view)| Some((*at, own_row(&view.members, self.me, self.seen.p)?.id)));
+        let (at, former) = former.find(|(_, id)| row.is_none_or(|row| row.id != *id))?;
+        Some(Reason::OutdatedMember { at: at.to_string(), former })
     }
 
     /// A version that all members are beyond is about to rise, or a downgrade is under way. In one, no etcd starts that

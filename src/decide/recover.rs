@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::death::is_quiet;
+use super::founders::statement_of;
 use super::version::own_version;
 use super::view::{client_views, etcds, is_given_up, own_group};
 use crate::model::{
@@ -84,12 +85,22 @@ fn unaccounted(o: &Observation, seen: (&Identity, &Group, &Ec2), order: &Order) 
     let vouched = |m: &Member| order.despite.contains(&m.name) || order.despite.contains(&m.id.to_string());
     let strangers = members.filter(|m| named(m).is_none() && !vouched(m));
     let strangers = strangers.map(|m| format!("member {m}, which belongs to no instance"));
-    instances.filter_map(|id| still_there(o, group, ec2, &id)).chain(strangers).collect()
+    instances
+        .filter_map(|id| founds(o, &id, order).or_else(|| still_there(o, group, ec2, &id)))
+        .chain(strangers)
+        .collect()
 }
 
 fn holder(ec2: &Ec2, m: &Member) -> Option<InstanceId> {
     let holds = |url: &MemberUrl| ec2.found.iter().find(|(_, i)| i.has(url)).map(|(id, _)| id.clone());
     m.peer_urls.iter().find_map(holds)
+}
+
+/// Whether an instance may start at any moment, as a founder of another cluster than the one that is given up.
+fn founds(o: &Observation, id: &InstanceId, order: &Order) -> Option<String> {
+    let agreed = statement_of(o, id)?.agreed?;
+    let other = order.gives_up != Some(GivenUp::Cluster(agreed)) && !is_given_up(o, agreed);
+    other.then(|| format!("{id}, which has agreed to found cluster {agreed}"))
 }
 
 /// Why an instance may still run the old cluster; None where it cannot, or waits without data.

@@ -93,6 +93,17 @@ fn f47_a_removed_member_is_refused_or_rejoins() {
 }
 
 #[test]
+fn f130_what_never_had_a_leader_is_set_aside_where_its_member_was_removed() {
+    let list = [added(1), voter(2), voter(3)];
+    let scene = |had_leader| Scene::group(3).data(log(9, had_leader)).serving(&list, 2..=3);
+    scene(true).refuses("removed-member");
+    let mut scene = scene(false);
+    scene.sets_aside(Reason::NeverLedRemoved { member: MemberId(9) });
+    scene.step();
+    scene.starts(Existing, Reason::Resume { member: MemberId(1) });
+}
+
+#[test]
 fn f47_a_removed_member_is_known_where_the_quorums_list_is_hidden() {
     let list = [voter(2), voter(3), voter(4)];
     let removed = |nodes| Scene::group(4).data(log(1, true)).hesitant(BlindKind::Denied, &list, nodes);

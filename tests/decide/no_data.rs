@@ -55,6 +55,22 @@ fn f124_who_starts_for_the_first_time_waits_for_those_before_it() {
     assert_eq!(after(3, &list), Some((vec![peer(2)], Until::AllServe)));
 }
 
+/// Member 1 was removed, for its disk was lost. Member 2 is cut off, and has not heard of that.
+#[test]
+fn f130_no_etcd_starts_while_a_member_lists_whom_its_node_was_before() {
+    let old = [voter(1), voter(2), voter(3), voter(4), voter(5)];
+    let outdated = |list: &[Member]| {
+        let unheard = Seen::No(blind(BlindKind::Unreachable));
+        Scene::group(5).serving(list, 3..=5).member_of(OURS, 2, &old, unheard)
+    };
+    let waits = Reason::OutdatedMember { at: peer(2).to_string(), former: MemberId(1) };
+    outdated(&[voter(2), voter(3), voter(4), voter(5)]).waits(waits.clone());
+    let added = Member { id: MemberId(9), ..added(1) };
+    let list = [added, voter(2), voter(3), voter(4), voter(5)];
+    outdated(&list).waits(waits);
+    Scene::group(5).serving(&list, 2..=5).starts(Existing, "resume");
+}
+
 #[test]
 fn f12c_a_late_founder_of_a_led_cluster_resumes() {
     let list = [founder(1), voter(2), voter(3)];

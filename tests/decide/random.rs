@@ -294,11 +294,11 @@ const WORLDS: u64 = if cfg!(debug_assertions) { 40_000 } else { 400_000 };
 const SOMETIMES: &str = "\
     wait refuse remove add set-data-aside begin-record agree give-up tag-group start-new start-existing follow own-data-listed own-data-nobody-objects own-data-tagged \
     founders-agree founders-majority agreed-founding resume untagged proven-dead replaces-own-lost-disk address-reused joining \
-    backend-without-log never-led-other-formed never-led-other-founding never-led-founders-lost rejoin-after-removal endpoints metadata-blind \
+    backend-without-log never-led-other-formed never-led-other-founding never-led-founders-lost never-led-removed rejoin-after-removal endpoints metadata-blind \
     group-blind ec2-blind not-in-group group-unsettled founder-without-address second-read founders-disagree \
     founders-silent cluster-tagged creation-forbidden forming-without-me nothing-on-record founding-lost founders-agreeing founders-not-back \
     others-founding founding-tag-unreadable record-unusable no-quorum other-joining \
-    learner-not-promoted removal-costs-quorum addition-risks-quorum version-unsettled owner-unknown no-member-answers \
+    learner-not-promoted removal-costs-quorum addition-risks-quorum outdated-member version-unsettled owner-unknown no-member-answers \
     too-few-endpoints warm-pool leaving two-clusters other-clusters-data log-ahead removed-member \
     address-taken data-unreadable denied \
     not-the-tagged-cluster no-own-address version-skips-a-minor version-too-old";

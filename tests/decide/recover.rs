@@ -102,6 +102,16 @@ fn r16_who_is_silent_and_not_proven_dead_has_to_be_vouched_for() {
     }
 }
 
+/// Between its agreement and its etcd's start a founder says that it has agreed, and has no data.
+#[test]
+fn s8_who_is_about_to_found_a_cluster_is_not_passed_over() {
+    let founds = |agreed| lost().says(2, Statement { agreed: Some(agreed), ..said_by(2, None) });
+    stops(&founds(OTHER), &from_a_snapshot(), "unaccounted");
+    let vouched = Order { despite: [id(2).to_string()].into(), ..from_a_snapshot() };
+    assert_eq!(codes(&founds(OTHER), &vouched), [] as [&str; 0]);
+    assert_eq!(codes(&founds(OURS), &from_a_snapshot()), [] as [&str; 0], "what it once founded is given up");
+}
+
 #[test]
 fn r01_of_two_who_recover_the_lower_one_goes_on() {
     let other = |n| lost().says(n, Statement { recovers: true, ..said_by(n, None) });

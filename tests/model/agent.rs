@@ -108,8 +108,8 @@ pub fn carry_out(world: &mut World, n: Node, rules: &Rules) {
 pub fn enact(world: &mut World, n: Node, act: Act, rules: &Rules) {
     match act {
         Act::Tag { founding, cluster } => world.aws_changes(|w| {
-            w.founding = founding.or(w.founding.take());
-            w.tag = cluster.or(w.tag);
+            w.tags.founding = founding.or(w.tags.founding.take());
+            w.tags.cluster = cluster.or(w.tags.cluster);
         }),
         Act::Remove { member, via } => {
             if lives(world, n, member) {

@@ -2,7 +2,7 @@
 
 use super::etcd::{Cluster, Row};
 use super::spell;
-use super::world::{Address, Disk, Founders, Left, Life, Log, Machine, Node, Read, Record, World};
+use super::world::{Address, Disk, Founders, Left, Life, Log, Machine, Node, Record, Tags, World};
 
 impl World {
     /// A fresh group, whose nodes have begun their records.
@@ -12,13 +12,12 @@ impl World {
         Self {
             nodes: machines,
             desired: usize::from(nodes),
-            tag: None,
-            founding: None,
-            replaced: Vec::new(),
+            tags: Tags::default(),
             aged: false,
             detached: false,
             plain: false,
-            aws_before: None,
+            group_before: None,
+            tags_before: None,
             cut: Vec::new(),
             clusters: Vec::new(),
             left,
@@ -33,7 +32,8 @@ impl World {
         for machine in &mut world.nodes {
             machine.record = Some(Record { nonce: 1, agreed: Some(founders.clone()) });
         }
-        Self { founding: Some(founders), ..world }
+        world.tags.founding = Some(founders);
+        world
     }
 
     /// The same by a majority: the last founder was silent.
@@ -41,12 +41,13 @@ impl World {
         let mut world = Self::tagged(nodes, left);
         let last = world.nodes.last_mut().expect("it has nodes");
         *last = Machine::new(last.address, false);
-        let mut founders = world.founding.take().expect("it is tagged");
+        let mut founders = world.tags.founding.take().expect("it is tagged");
         founders.last_mut().expect("it has nodes").2 = None;
         for record in world.nodes.iter_mut().filter_map(|machine| machine.record.as_mut()) {
             record.agreed = Some(founders.clone());
         }
-        Self { founding: Some(founders), ..world }
+        world.tags.founding = Some(founders);
+        world
     }
 
     /// What the last instance needs never runs on it.
@@ -76,12 +77,15 @@ impl World {
     pub fn led(members: u8, nodes: u8, left: Left) -> Self {
         let mut world = Self::formed(members, nodes, true, left);
         world.clusters[0].list.last_mut().expect("it has members").published = false;
-        Self { tag: None, ..world }
+        world.tags.cluster = None;
+        world
     }
 
     /// The same world where no Auto Scaling group launches the instances: a founding is not tagged there.
-    pub fn plain(self) -> Self {
-        Self { plain: true, founding: None, ..self }
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self.tags.founding = None;
+        self
     }
 
     /// A formed cluster of the first `members` instances of a group of `nodes`, with both tags or none.
@@ -112,8 +116,8 @@ impl World {
             machine.etcd_runs = true;
         }
         self.clusters.push(Cluster { id, founding_list, begun, formed: true, list });
-        self.tag = tag.then_some(id);
-        self.founding = tag.then_some(founders);
+        self.tags.cluster = tag.then_some(id);
+        self.tags.founding = tag.then_some(founders);
     }
 
     /// Two of three founders are terminated and replaced, and the last one has just booted with the data.
@@ -131,13 +135,20 @@ impl World {
         world
     }
 
+    /// The first of five members is cut off from all but the second.
+    pub fn one_cut_off(left: Left) -> Self {
+        let mut world = Self::formed(5, 5, true, left);
+        world.cut = (2..5).map(|n| (n, 0)).collect();
+        world
+    }
+
     /// AWS's replies still lack the second founder at times.
     pub fn one_that_replies_lack(left: Left) -> Self {
         let mut world = Self::led(2, 2, left);
-        let mut before = world.aws(Read::Now).expect("it answers");
+        let mut before = world.group();
         before.instances.pop();
         before.desired = 1;
-        world.aws_before = Some(before);
+        world.group_before = Some(before);
         world
     }
 

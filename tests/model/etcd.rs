@@ -119,6 +119,13 @@ fn forgetful_quorum(world: &World, cluster: usize) -> bool {
         && lacking().any(|leader| lacking().filter(|n| *n == leader || world.linked(leader, *n)).count() >= needed)
 }
 
+/// Whether a quorum of voters has all that was acknowledged, without one node.
+pub fn is_whole_without(world: &World, without: Node) -> bool {
+    let Some(cluster) = world.formed_cluster() else { return true };
+    let whole = members(world, cluster).filter(|(n, log, row)| *n != without && log.fresh && !row.learner);
+    whole.count() >= quorum(world.clusters[cluster].voters())
+}
+
 /// What follows from any event at once: elections, replication, and the end of removed members.
 pub fn settle(world: &mut World) {
     for cluster in 0..world.clusters.len() {
@@ -148,12 +155,12 @@ fn exists(world: &World, cluster: usize) -> bool {
 /// Whether such data of a cluster is left on any instance, or the group's tag says that a cluster exists.
 fn anything_left(world: &World, cluster: usize, which: impl Fn(&Log) -> bool) -> bool {
     let holds = |log: &Log| log.cluster == cluster && which(log);
-    world.running().filter_map(|(_, m)| m.log()).any(holds) || world.tag.is_some()
+    world.running().filter_map(|(_, m)| m.log()).any(holds) || world.tags.cluster.is_some()
 }
 
 fn form(world: &mut World, cluster: usize) {
     let others = |c: &usize| *c != cluster && world.clusters[*c].formed;
-    if (0..world.clusters.len()).filter(others).any(|c| world.is_held(c)) || world.tag.is_some() {
+    if (0..world.clusters.len()).filter(others).any(|c| world.is_held(c)) || world.tags.cluster.is_some() {
         world.broken = world.broken.or(Some(Broken::SecondCluster));
     }
     world.clusters[cluster].formed = true;
@@ -251,7 +258,7 @@ fn found(world: &mut World, n: Node, id: Id, list: &[(Option<Node>, Address)]) -
 /// Whether an id stands for an agreement of this very disk, as the tag or the record that it starts from has it.
 fn is_founder(world: &World, (n, nonce): (Node, Nonce), id: Id) -> bool {
     let agreed = world.nodes.iter().filter_map(|m| m.record.as_ref()?.agreed.as_ref());
-    let mut known = agreed.chain(&world.founding).filter(|founders| spell::id_of(founders) == id);
+    let mut known = agreed.chain(&world.tags.founding).filter(|founders| spell::id_of(founders) == id);
     known.any(|founders| founders.iter().any(|founder| (founder.0, founder.2) == (n, Some(nonce))))
 }
 
@@ -447,14 +454,14 @@ pub fn promote(world: &mut World, n: Node) {
 
 /// `ready` tags once the own member is a published voter.
 pub fn may_tag(world: &World, n: Node) -> bool {
-    world.tag.is_none() && own_row(world, n).is_some_and(|(_, row)| row.published && !row.learner)
+    world.tags.cluster.is_none() && own_row(world, n).is_some_and(|(_, row)| row.published && !row.learner)
 }
 
 /// Whether a member at this address has acknowledged entries and nobody can see it by its row. Of a founder its record
 /// tells, and of one that was added, being a voter.
 pub fn ran_unseen(world: &World, address: Address) -> bool {
     let silent = |c: &Cluster, n: Node| {
-        let founding = world.founding.as_ref().filter(|founding| spell::id_of(founding) == c.id);
+        let founding = world.tags.founding.as_ref().filter(|founding| spell::id_of(founding) == c.id);
         founding.is_some_and(|founding| founding.iter().any(|(founder, _, nonce)| *founder == n && nonce.is_none()))
     };
     let unseen = |c: &Cluster, row: &Row| {

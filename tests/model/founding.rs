@@ -16,7 +16,7 @@ fn two_founders_replaced_before_or_after() {
     Scenario::new(World::fresh(2, left))
         .rules(|rules| rules.addresses_are_reused = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(49_771, &["start-new agreed-founding"]);
+        .explore(101_865, &["start-new agreed-founding"]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn three_founders_one_of_them_replaced_slowly() {
     Scenario::new(World::fresh(3, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED, properties::REPLACED, properties::LATE_FOUNDER])
-        .explore(642_268, &["start-new agreed-founding"]);
+        .explore(661_798, &["start-new agreed-founding"]);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn f112_just_led_by_one_that_replies_lack() {
     let left = Left { odd_reads: 2, wipes: 1, reboots: 1, ..Left::default() };
     Scenario::new(World::one_that_replies_lack(left))
         .sometimes(&[properties::ALL_JOINED])
-        .explore(1_918, &["wait others-founding"]);
+        .explore(2_472, &["wait others-founding"]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl World {
         if !self.cut.is_empty() {
             events.push(Event::Heal);
         }
-        let tagged = self.tag.is_some() || self.founding.is_some();
+        let tagged = self.tags.cluster.is_some() || self.tags.founding.is_some();
         events.extend((self.left.untags > 0 && tagged).then_some(Event::Untag));
         // Calls to etcd have a deadline of seconds.
         if !rules.calls_are_prompt || !self.nodes.iter().any(Machine::calls) {
@@ -104,9 +104,15 @@ impl World {
     }
 
     fn reads(&self) -> impl Iterator<Item = Read> {
-        let odd = self.left.odd_reads > 0;
-        let before = (odd && self.aws_before.is_some()).then_some(Read::Before);
-        [Read::Now].into_iter().chain(odd.then_some(Read::Nothing)).chain(before)
+        let odd = [Read::Nothing].into_iter().chain(self.late_reads()).filter(|_| self.left.odd_reads > 0);
+        [Read::Now].into_iter().chain(odd)
+    }
+
+    fn late_reads(&self) -> impl Iterator<Item = Read> {
+        let (group, tags) = (self.group_before.is_some(), self.tags_before.is_some());
+        let group_alone = group.then_some(Read::OldGroup);
+        let tags_alone = tags.then_some(Read::OldTags);
+        group_alone.into_iter().chain(tags_alone).chain((group && tags).then_some(Read::Before))
     }
 
     fn faults(&self, n: Node, m: &Machine, rules: &Rules, events: &mut Vec<Event>) {
@@ -142,7 +148,7 @@ impl World {
         events.extend(m.recovering.map(|_| Event::MoveIn(n)));
         if self.left.recoveries > 0 && !m.mute && !m.etcd_runs && m.recovering.is_none() {
             events.push(Event::Recover(n, Read::Now));
-            events.extend(self.aws_before.is_some().then_some(Event::Recover(n, Read::Before)));
+            events.extend(self.late_reads().map(|read| Event::Recover(n, read)));
         }
     }
 
@@ -188,11 +194,11 @@ impl World {
             Event::Tag(n) => {
                 let cluster = self.machine(n).log().expect("it runs").cluster;
                 let id = self.clusters[cluster].id;
-                self.aws_changes(|w| w.tag = Some(id));
+                self.aws_changes(|w| w.tags.cluster = Some(id));
             }
             Event::Untag => {
                 self.left.untags -= 1;
-                self.aws_changes(|w| (w.tag, w.founding) = (None, None));
+                self.aws_changes(|w| (w.tags.cluster, w.tags.founding) = (None, None));
             }
             Event::StartTimesOut(n) | Event::Reboot(n) => {
                 self.left.reboots -= u8::from(matches!(event, Event::Reboot(_)));
@@ -293,7 +299,7 @@ impl World {
 
     /// Enough time for every grace. AWS's reads have caught up by then.
     fn minute(&mut self) {
-        self.aws_before = None;
+        (self.group_before, self.tags_before) = (None, None);
         for machine in &mut self.nodes {
             if let Agent::Waiting(memory) | Agent::Decided(memory, _) = &mut machine.agent {
                 memory.before.ages();

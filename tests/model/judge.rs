@@ -35,7 +35,7 @@ pub fn judge(world: &mut World, n: Node, act: &Act) {
 
 /// Whether a cluster was given up, and its successor has a quorum.
 fn makes_room(world: &World, cluster: usize) -> bool {
-    let successor = world.formed_cluster().filter(|c| Some(world.clusters[*c].id) == world.tag);
+    let successor = world.formed_cluster().filter(|c| Some(world.clusters[*c].id) == world.tags.cluster);
     world.is_given_up(cluster) && successor.is_some_and(|c| etcd::quorate(world, c).is_some())
 }
 

@@ -72,6 +72,14 @@ fn one_terminated_while_another_is_silent_or_wiped() {
 }
 
 #[test]
+fn f130_one_is_wiped_while_another_is_cut_off_from_the_leader() {
+    let left = Left { wipes: 1, reboots: 1, ..Left::default() };
+    Scenario::new(World::one_cut_off(left))
+        .sometimes(&[properties::WIPED_RETURNS])
+        .explore(3_619, &["add joining", "wait outdated-member"]);
+}
+
+#[test]
 fn f114_a_log_is_damaged_while_another_node_goes() {
     let left = Left { damages: 1, terminations: 1, reboots: 1, ..Left::default() };
     Scenario::new(World::formed(3, 3, true, left))
@@ -85,7 +93,7 @@ fn scaled_in_and_out_while_aws_lags() {
     Scenario::new(World::formed(3, 3, true, left))
         .rules(|rules| rules.leaves_slowly = true)
         .sometimes(&[properties::ALL_JOINED])
-        .explore(1_023, &["add joining"]);
+        .explore(1_584, &["add joining"]);
 }
 
 #[test]

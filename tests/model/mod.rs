@@ -25,7 +25,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, RwLock};
 
 use etcd_bootstrap::model::Policy;
-use stateright::{Checker, Model, Path, Property};
+use stateright::{Checker, Model, Property};
 
 mod agent;
 mod begin;
@@ -144,6 +144,18 @@ impl Scenario {
         next
     }
 
+    /// What an agent or a watch makes of what it sees in an event; nothing where none looks.
+    fn comment(&self, world: &World, event: &Event) -> String {
+        let sight = match *event {
+            Event::Look(n, read) => see(world, n, read, &self.rules),
+            Event::Denied(n) | Event::Interrupted(n) => see(world, n, Read::Now, &self.rules),
+            Event::Watch(n, read) => watching::see(world, n, read, &self.rules),
+            _ => return String::new(),
+        };
+        let outcome = self.think(sight);
+        format!("{} {:?}", outcome.said, outcome.act)
+    }
+
     /// Visits every state. Fails where one is wrong, where something never comes about, and where the number of states
     /// has changed: a model that shrinks proves less.
     fn explore(self, states: usize, decisions: &[&str]) {
@@ -153,7 +165,7 @@ impl Scenario {
         }
         for property in properties::never() {
             if let Some(path) = checker.discovery(property.name) {
-                panic!("{} is broken:\n{}", property.name, self::tell(checker.model(), path));
+                panic!("{} is broken:\n{}", property.name, tell(checker.model(), path.into_vec()));
             }
         }
         let said = checker.model().said.lock().expect("no thread panics");
@@ -163,25 +175,13 @@ impl Scenario {
     }
 }
 
-/// The trace for people: each event, and what the agent made of what it saw.
-fn tell(scenario: &Scenario, path: Path<World, Event>) -> String {
-    let mut lines = Vec::new();
-    for (world, event) in path.into_vec() {
-        match event {
-            Some(event @ (Event::Look(n, _) | Event::Denied(n) | Event::Interrupted(n))) => {
-                let read = if let Event::Look(_, read) = event { read } else { Read::Now };
-                let outcome = scenario.think(see(&world, n, read, &scenario.rules));
-                lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));
-            }
-            Some(event @ Event::Watch(n, read)) => {
-                let outcome = scenario.think(watching::see(&world, n, read, &scenario.rules));
-                lines.push(format!("  {event:?}: {} {:?}", outcome.said, outcome.act));
-            }
-            Some(event) => lines.push(format!("  {event:?}")),
-            None => lines.push(format!("{world:?}")),
-        }
-    }
-    lines.join("\n")
+/// A trace for people: each event, what the agent made of what it saw, and the world in the end.
+fn tell(scenario: &Scenario, path: impl IntoIterator<Item = (World, Option<Event>)>) -> String {
+    let line = |(world, event): (World, Option<Event>)| match event {
+        Some(event) => format!("  {event:?}: {}", scenario.comment(&world, &event)),
+        None => format!("{world:?}"),
+    };
+    path.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 impl Model for Scenario {

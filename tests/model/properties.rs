@@ -74,7 +74,7 @@ pub const WIPED_RETURNS: Sometimes = ("a founder's instance is a voter under a n
 });
 
 pub const NOTHING_IS_LEFT: Sometimes = ("no data is left of a cluster that the tag names", |_, w| {
-    w.tag.is_some() && w.staying().all(|(_, m)| m.log().is_none()) && w.staying().count() == w.desired
+    w.tags.cluster.is_some() && w.staying().all(|(_, m)| m.log().is_none()) && w.staying().count() == w.desired
 });
 
 fn names(world: &World) -> impl Iterator<Item = Node> {
@@ -91,9 +91,13 @@ fn is_voter(world: &World, n: Node) -> bool {
 fn is_owed(world: &World) -> bool {
     let held = |c: &usize| world.clusters[*c].formed && world.is_held(*c) && !world.is_given_up(*c);
     let mut formed = (0..world.clusters.len()).filter(held);
-    let Some(cluster) = formed.next() else { return world.tag.is_none() };
+    // A damaged log cannot tell that it never had a leader, and who was added says that there was a cluster: a person has
+    // to say that nothing is left of it.
+    let added = |m: &Machine| m.log().is_some_and(|log| log.member >= FIRST_ADDED);
+    let unclear = || world.staying().any(|(_, m)| m.damaged || added(m));
+    let Some(cluster) = formed.next() else { return world.tags.cluster.is_none() && !unclear() };
     // Where a recovery ends after its tag, a person has to do it again, or undo the tag.
-    let unborn = world.tag.is_some_and(|tag| world.clusters.iter().all(|c| c.id != tag));
+    let unborn = world.tags.cluster.is_some_and(|tag| world.clusters.iter().all(|c| c.id != tag));
     if unborn || is_a_persons(world) {
         return false;
     }
@@ -170,9 +174,18 @@ pub fn ends_well(scenario: &Scenario, world: &World) -> bool {
     well
 }
 
+/// What everyone says in the end, for people.
+pub fn tell_the_end(scenario: &Scenario, world: &World) -> String {
+    let now = (0..50).fold(without_faults(scenario, world), |now, _| round(scenario, now));
+    let all = (0..).zip(&now.nodes).flat_map(|(n, _)| steps(scenario, &now, n, false));
+    let lines = all.map(|event| format!("  {event:?}: {}", scenario.comment(&now, &event)));
+    format!("and in the end\n{}\n{now:?}", lines.collect::<Vec<_>>().join("\n"))
+}
+
 /// No more faults, and those over that were under way: who was about to leave is gone, or leaves as it should.
 fn without_faults(scenario: &Scenario, world: &World) -> World {
-    let mut now = World { cut: Vec::new(), aws_before: None, left: Left::default(), ..world.clone() };
+    let mut now =
+        World { cut: Vec::new(), group_before: None, tags_before: None, left: Left::default(), ..world.clone() };
     for (n, m) in world.running() {
         if m.life == Life::Leaving && m.watch.is_some() {
             continue;

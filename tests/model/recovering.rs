@@ -16,20 +16,22 @@ use super::{Scenario, properties};
 /// Writes the tag, where the guard lets a person: from the node's own data, or from a snapshot of the last minute.
 pub fn tag(world: &mut World, n: Node, read: Read, scenario: &Scenario) {
     let Some(seen) = world.aws(read) else { return };
-    if stopped(world, n, read, seen.tag, scenario) {
+    if stopped(world, n, read, seen.tags.cluster, scenario) {
         return;
     }
     if others_with_data(world, n) {
         world.broken = world.broken.or(Some(Broken::GivenUpAlive));
     }
-    let old = seen.tag.or_else(|| world.machine(n).log().map(|log| world.clusters[log.cluster].id));
+    let old = seen.tags.cluster.or_else(|| world.machine(n).log().map(|log| world.clusters[log.cluster].id));
     // No two recoveries have one token.
     let new = RECOVERED + u64::from(world.left.recoveries);
     world.left.recoveries -= 1;
     world.aws_changes(|w| {
-        w.replaced.extend(old.filter(|old| !w.replaced.contains(old)));
-        w.tag = Some(new);
+        w.tags.replaced.extend(old.filter(|old| !w.tags.replaced.contains(old)));
+        w.tags.cluster = Some(new);
     });
+    // Until a person has logged in and read the plan, everybody sees that the instance is there.
+    world.group_before = None;
     world.machine_mut(n).boots();
     world.machine_mut(n).recovering = Some(new);
 }
@@ -74,7 +76,7 @@ fn stopped(world: &World, n: Node, read: Read, gives_up: Option<Id>, scenario: &
 /// Whether an instance that stays may go on in a cluster that nobody has given up.
 fn others_with_data(world: &World, n: Node) -> bool {
     let mut logs = world.staying().filter(|(other, _)| *other != n).filter_map(|(_, m)| m.log());
-    logs.any(|log| log.led && !world.replaced.contains(&world.clusters[log.cluster].id))
+    logs.any(|log| log.led && !world.tags.replaced.contains(&world.clusters[log.cluster].id))
 }
 
 const RECOVERED_AND_WHOLE: Sometimes = ("a recovered cluster has taken in the whole group", |_, w| {
@@ -83,11 +85,11 @@ const RECOVERED_AND_WHOLE: Sometimes = ("a recovered cluster has taken in the wh
 });
 
 const OLD_DATA_WAITS: Sometimes = ("data of a cluster that was given up comes back", |_, w| {
-    w.staying().filter_map(|(_, m)| m.log()).any(|log| w.replaced.contains(&w.clusters[log.cluster].id))
+    w.staying().filter_map(|(_, m)| m.log()).any(|log| w.tags.replaced.contains(&w.clusters[log.cluster].id))
 });
 
 const TAG_OF_NOTHING: Sometimes = ("a recovery ends between its tag and its data", |_, w| {
-    let tag = w.tag.filter(|tag| *tag >= RECOVERED);
+    let tag = w.tags.cluster.filter(|tag| *tag >= RECOVERED);
     tag.is_some_and(|tag| w.clusters.iter().all(|c| c.id != tag)) && w.nodes.iter().all(|m| m.recovering.is_none())
 });
 
@@ -97,6 +99,14 @@ fn everything_is_lost_and_a_person_recovers_in_any_moment() {
     Scenario::new(World::formed(2, 2, true, left))
         .sometimes(&[RECOVERED_AND_WHOLE, TAG_OF_NOTHING])
         .explore(37_649, &["wait cluster-tagged", "add joining"]);
+}
+
+#[test]
+fn s8_a_person_recovers_while_founders_start() {
+    let left = Left { recoveries: 1, reboots: 1, ..Left::default() };
+    Scenario::new(World::tagged(3, left))
+        .sometimes(&[properties::ALL_JOINED])
+        .explore(8_996, &["start-new agreed-founding"]);
 }
 
 #[test]
@@ -110,7 +120,7 @@ fn a_quorum_is_lost_and_old_data_comes_back() {
 #[test]
 fn two_persons_recover_while_aws_lags() {
     let left = Left { terminations: 1, recoveries: 2, odd_reads: 1, ..Left::default() };
-    Scenario::new(World::formed(1, 2, true, left)).sometimes(&[RECOVERED_AND_WHOLE]).explore(5_272, &["add joining"]);
+    Scenario::new(World::formed(1, 2, true, left)).sometimes(&[RECOVERED_AND_WHOLE]).explore(7_037, &["add joining"]);
 }
 
 /// The other rows are in the table of `tests/decide/recover.rs` alone. That the tag is another's by now matters where two

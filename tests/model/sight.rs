@@ -110,13 +110,13 @@ fn founders_of(world: &World, cluster: usize, member: Member) -> Vec<Row> {
 fn ask(world: &World, n: Node, aws: &Aws, before: &Before, watches: bool) -> Vec<(Address, Answer)> {
     let own = Some(world.machine(n).address).filter(|_| !watches);
     let listed = |life: Life| life.runs() && !(world.detached && life == Life::ShuttingDown);
-    let group = aws.instances.iter().filter(|(life, ..)| listed(*life)).map(|(_, address, _)| *address);
+    let group = aws.group.instances.iter().filter(|(life, ..)| listed(*life)).map(|(_, address, _)| *address);
     let mut asked: BTreeMap<Address, Answer> = BTreeMap::new();
     for address in group.filter(|address| Some(*address) != own) {
         asked.insert(address, answer(world, n, address));
     }
     let known = |name: Node| {
-        let life = aws.instances.get(usize::from(name)).map(|(life, ..)| *life);
+        let life = aws.group.instances.get(usize::from(name)).map(|(life, ..)| *life);
         let in_question = life.is_some_and(Life::runs) || before.asked.contains(&name);
         in_question && life == Some(Life::Terminated)
     };

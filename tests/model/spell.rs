@@ -199,14 +199,14 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
         Life::ShuttingDown if !sight.detached => Some("Terminating"),
         Life::ShuttingDown | Life::Terminated | Life::Forgotten => None,
     };
-    let instances = || (0..).zip(&aws.instances).map(|(n, instance): (Node, _)| (n, *instance));
+    let instances = || (0..).zip(&aws.group.instances).map(|(n, instance): (Node, _)| (n, *instance));
     let group = Group {
         name: "etcd".into(),
         arn: ARN.into(),
-        desired: aws.desired,
-        cluster_tag: aws.tag.map(|id| ClusterId(id).to_string()),
-        founding_tag: aws.founding.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders))),
-        replaced: aws.replaced.iter().map(|id| ClusterId(*id)).collect(),
+        desired: aws.group.desired,
+        cluster_tag: aws.tags.cluster.map(|id| ClusterId(id).to_string()),
+        founding_tag: aws.tags.founding.as_ref().and_then(|founders| agreement::tag_of(&agreement_of(founders))),
+        replaced: aws.tags.replaced.iter().map(|id| ClusterId(*id)).collect(),
         instances: instances().filter_map(|(n, (life, ..))| Some((id(n), lifecycle(life)?.into()))).collect(),
         plain: sight.plain.then(Plain::default),
         read_at: now(),
@@ -218,7 +218,7 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
     if let Data::Log { founders, .. } = &sight.data {
         asked.extend(founders.iter().filter_map(|row| row.name).map(id));
     }
-    asked.extend(aws.founding.iter().flatten().map(|(n, ..)| id(*n)));
+    asked.extend(aws.tags.founding.iter().flatten().map(|(n, ..)| id(*n)));
     let found = instances().filter(|(n, _)| asked.contains(&id(*n)));
     let found = found.filter_map(|(n, (life, address, later))| {
         let (state, addresses) = match life {
@@ -237,7 +237,7 @@ fn cloud(sight: &Sight) -> (Seen<Group>, Seen<Ec2>) {
 
 fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
     let aws = sight.aws.as_ref().expect("without AWS nobody is asked");
-    let holder = (0..).zip(&aws.instances).find(|(_, (life, held, _))| life.runs() && *held == address);
+    let holder = (0..).zip(&aws.group.instances).find(|(_, (life, held, _))| life.runs() && *held == address);
     let instance = holder.map(|(n, _): (Node, _)| id(n));
     let absent = |absence: Absence| (PeerAnswer::Absent(absence.clone()), Some(Err(absence)));
     let (peer_answer, client) = match answer {
@@ -266,7 +266,7 @@ fn probe(sight: &Sight, address: Address, answer: &Answer) -> Probe {
 
 /// An initial cluster as founders render it; each instance has its address for life.
 fn founders_text(sight: &Sight, nodes: &[Node]) -> String {
-    let instance = |n: Node| sight.aws.as_ref().and_then(|aws| aws.instances.get(usize::from(n)));
+    let instance = |n: Node| sight.aws.as_ref().and_then(|aws| aws.group.instances.get(usize::from(n)));
     // Whom AWS does not show to this node, it has in no list of its own: any other address makes the texts differ.
     let address = |n: Node| instance(n).map_or(u8::MAX, |(_, address, _)| *address);
     render_initial_cluster(&nodes.iter().map(|n| (id(*n).to_string(), peer(address(*n)))).collect::<Vec<_>>())

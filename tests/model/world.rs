@@ -24,20 +24,17 @@ pub struct World {
     /// Every instance that was ever launched.
     pub nodes: Vec<Machine>,
     pub desired: usize,
-    /// The group's tag `cluster-id`.
-    pub tag: Option<Id>,
-    /// The group's tag `founding`.
-    pub founding: Option<Founders>,
-    /// The group's tag `replaced`.
-    pub replaced: Vec<Id>,
+    pub tags: Tags,
     /// The first instances were launched long ago.
     pub aged: bool,
     /// A person detaches from the group whom they terminate.
     pub detached: bool,
     /// No Auto Scaling group launches them. That their tags go with the last one that has them is among `untags`.
     pub plain: bool,
-    /// What AWS said before its last change, and still may say: its reads lag.
-    pub aws_before: Option<Aws>,
+    /// What AWS said of the group's instances before their last change, and still may say: its reads lag.
+    pub group_before: Option<Group>,
+    /// The same of its tags. The two are kept apart, so that a reply of each age may come with one of the other.
+    pub tags_before: Option<Tags>,
     /// Links that are cut, from one instance to another: a security group cuts one direction alone.
     pub cut: Vec<(Node, Node)>,
     pub clusters: Vec<Cluster>,
@@ -222,9 +219,21 @@ pub enum Broken {
 /// What AWS says when asked for everything.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Aws {
+    pub group: Group,
+    pub tags: Tags,
+}
+
+/// The instances that were ever launched, each with whether that was later than the first ones.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Group {
     pub instances: Vec<(Life, Address, bool)>,
     pub desired: usize,
-    pub tag: Option<Id>,
+}
+
+/// The group's tags.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Tags {
+    pub cluster: Option<Id>,
     pub founding: Option<Founders>,
     pub replaced: Vec<Id>,
 }
@@ -234,6 +243,8 @@ pub struct Aws {
 pub enum Read {
     Now,
     Before,
+    OldGroup,
+    OldTags,
     Nothing,
 }
 
@@ -384,23 +395,31 @@ impl World {
     }
 
     pub fn aws(&self, read: Read) -> Option<Aws> {
-        match read {
-            Read::Now => Some(self.aws_now()),
-            Read::Before => self.aws_before.clone(),
-            Read::Nothing => None,
-        }
+        let group = match read {
+            Read::Now | Read::OldTags => self.group(),
+            Read::Before | Read::OldGroup => self.group_before.clone()?,
+            Read::Nothing => return None,
+        };
+        let tags = match read {
+            Read::Before | Read::OldTags => self.tags_before.clone()?,
+            Read::Now | Read::OldGroup | Read::Nothing => self.tags.clone(),
+        };
+        Some(Aws { group, tags })
     }
 
-    fn aws_now(&self) -> Aws {
+    pub fn group(&self) -> Group {
         let instances = self.nodes.iter().map(|m| (m.life, m.address, m.later)).collect();
-        let (founding, replaced) = (self.founding.clone(), self.replaced.clone());
-        Aws { instances, desired: self.desired, tag: self.tag, founding, replaced }
+        Group { instances, desired: self.desired }
     }
 
     /// A change of AWS that reads may not show yet.
     pub fn aws_changes(&mut self, change: impl FnOnce(&mut Self)) {
-        self.aws_before = (self.left.odd_reads > 0).then(|| self.aws_now());
+        let (group, tags) = (self.group(), self.tags.clone());
         change(self);
+        if self.left.odd_reads > 0 {
+            self.group_before = Some(group).filter(|group| *group != self.group()).or(self.group_before.take());
+            self.tags_before = Some(tags).filter(|tags| *tags != self.tags).or(self.tags_before.take());
+        }
     }
 
     /// The cluster that had a leader and was not given up: one whose data is still there before one whose data is lost.
@@ -412,7 +431,7 @@ impl World {
 
     /// Whether a person has recovered another cluster from this one.
     pub fn is_given_up(&self, cluster: usize) -> bool {
-        self.replaced.contains(&self.clusters[cluster].id)
+        self.tags.replaced.contains(&self.clusters[cluster].id)
     }
 
     /// Whether an instance that stays has data of a cluster that was led.

@@ -1,6 +1,7 @@
 //! Why a decision is what it is. What is told of each is one block of `blocks.rs`.
 
 mod blocks;
+mod data;
 mod life;
 mod recovery;
 mod told;
@@ -85,6 +86,7 @@ reasons! {
     "never-led-founders-lost" NeverLedFoundersLost { mine: ClusterId, lost: Vec<String> },
     "replaced-by-recovery" ReplacedByRecovery { mine: ClusterId, by: ClusterId },
     "damaged-log-aside" DamagedLogAside { member: MemberId, why: String },
+    "never-led-removed" NeverLedRemoved { member: MemberId },
     "rejoin-after-removal" RejoinAfterRemoval { member: MemberId },
     // Keeping the record of a founding
     "nothing-on-record" NothingOnRecord,
@@ -140,6 +142,7 @@ reasons! {
     "learner-not-promoted" LearnerNotPromoted { member: MemberRef },
     "removal-costs-quorum" RemovalCostsQuorum { member: MemberRef, reachable: usize, needed: usize },
     "addition-risks-quorum" AdditionRisksQuorum { reachable: usize, needed: usize },
+    "outdated-member" OutdatedMember { at: String, former: MemberId },
     "version-unsettled" VersionUnsettled { cluster: String, lowest: String },
     "owner-unknown" OwnerUnknown { member: MemberRef, why: String },
     "no-member-answers" NoMemberAnswers { asked: usize },
