@@ -10,6 +10,8 @@
 mod crowd;
 #[path = "sandbox/disaster.rs"]
 mod disaster;
+#[path = "sandbox/losses.rs"]
+mod losses;
 #[path = "sandbox/report.rs"]
 mod report;
 #[path = "sandbox/rollout.rs"]
@@ -68,9 +70,13 @@ struct Options {
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
 
-    /// Only form and replace, so many times, and print medians
+    /// Only what is measured, so many times, and print medians
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
+
+    /// What `--runs` measures: formations alone, or replacements too, of whoever is lost
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "replacements")]
+    measure: Measure,
 
     /// Boot the first instances this far apart
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
@@ -128,6 +134,13 @@ enum Scheme {
     #[default]
     Https,
     Http,
+}
+
+/// What a benchmark measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Measure {
+    Formations,
+    Replacements,
 }
 
 /// The stories that there are.

@@ -29,6 +29,13 @@ pub struct Report {
     pub replacement_votes_seconds: Option<f64>,
     /// From a boot until the cluster is whole again: every member of a live node, a voter, and serving.
     pub replaced_seconds: Option<f64>,
+    /// One replaced by hand, by a person who knows which and waits for nothing: as `replaced_seconds`.
+    pub floor_replaced_seconds: Option<f64>,
+    /// As `replacement_votes_seconds`: where the leader was lost, once another leads; where EC2 has forgotten the dead
+    /// one; and until the second of two votes.
+    pub leader_votes_seconds: Option<f64>,
+    pub forgotten_votes_seconds: Option<f64>,
+    pub two_vote_seconds: Option<f64>,
     pub grown_seconds: Option<f64>,
     pub rebooted_seconds: Option<f64>,
     pub wiped_seconds: Option<f64>,
@@ -88,13 +95,17 @@ pub struct Benchmark {
 impl Benchmark {
     pub fn of(runs: Vec<Report>) -> Self {
         type Column = (&'static str, fn(&Report) -> Option<f64>);
-        let columns: [Column; 6] = [
+        let columns: [Column; 10] = [
             ("formed_seconds", |run| run.formed_seconds),
             ("formed_after_last_boot_seconds", |run| run.formed_after_last_boot_seconds),
             ("formed_over_http_seconds", |run| run.formed_over_http_seconds),
             ("floor_formed_seconds", |run| run.floor_formed_seconds),
             ("replacement_votes_seconds", |run| run.replacement_votes_seconds),
             ("replaced_seconds", |run| run.replaced_seconds),
+            ("floor_replaced_seconds", |run| run.floor_replaced_seconds),
+            ("leader_votes_seconds", |run| run.leader_votes_seconds),
+            ("forgotten_votes_seconds", |run| run.forgotten_votes_seconds),
+            ("two_vote_seconds", |run| run.two_vote_seconds),
         ];
         let sorted = |column: fn(&Report) -> Option<f64>| {
             let mut values: Vec<_> = runs.iter().filter_map(column).collect();

@@ -10,10 +10,10 @@ use crate::support::cloud::InstanceId;
 use crate::support::etcd;
 use crate::support::node::{Event, Node, Programs};
 use crate::support::rig::{Rig, addresses, environment_by_hand};
-use crate::{Options, Scheme};
+use crate::{Measure, Options, Scheme};
 
 /// The group's name in the story.
-const GROUP: &str = "etcd-sandbox";
+pub const GROUP: &str = "etcd-sandbox";
 
 /// The state of the story between two scenes.
 pub struct Story<'a> {
@@ -25,7 +25,7 @@ pub struct Story<'a> {
     /// Whose etcd has lost 7 s, as far as it was told.
     late: BTreeSet<InstanceId>,
     // Dropped last: the nodes' files are in it.
-    rig: Rig,
+    pub rig: Rig,
 }
 
 impl<'a> Story<'a> {
@@ -49,7 +49,9 @@ impl<'a> Story<'a> {
     }
 
     pub async fn play_all(&mut self) -> Result<(), String> {
-        self.form_and_replace().await?;
+        self.form_beside_the_floor().await?;
+        self.replace_one().await?;
+        self.take_stock().await?;
         self.grow_by_two().await?;
         self.reboot_one().await?;
         self.wipe_one().await?;
@@ -57,23 +59,27 @@ impl<'a> Story<'a> {
         self.end()
     }
 
-    /// For the benchmark: what https costs, in the same run.
+    /// For the benchmark, with what https costs, in the same run.
     pub async fn compare(&mut self) -> Result<(), String> {
-        if self.options.scheme == Scheme::Https {
+        if self.options.scheme == Scheme::Https && self.options.measure == Measure::Replacements {
             self.form_over_http().await?;
         }
-        self.form_and_replace().await
+        self.form_beside_the_floor().await?;
+        if self.options.measure == Measure::Formations {
+            return self.take_stock().await;
+        }
+        self.replace_one().await?;
+        self.take_stock().await?;
+        self.lose_and_replace().await
     }
 
-    async fn form_and_replace(&mut self) -> Result<(), String> {
+    async fn form_beside_the_floor(&mut self) -> Result<(), String> {
         self.measure_the_floor().await?;
         if self.options.scheme == Scheme::Https {
             self.rig.certify();
         }
         self.form().await?;
-        self.write_data().await?;
-        self.replace_one().await?;
-        self.take_stock().await
+        self.write_data().await
     }
 
     // The scenes.
@@ -89,8 +95,10 @@ impl<'a> Story<'a> {
         self.stage.done("formed", formed - began);
         self.report.floor_formed_seconds = Some(rounded(formed - began));
         self.report.floor_paused = any_paused(&founders);
-        for founder in &founders {
-            self.rig.terminate(founder).await;
+        let measured = self.options.runs.is_some() && self.options.measure == Measure::Replacements;
+        let nodes = if measured { self.replace_by_hand(founders).await? } else { founders };
+        for node in &nodes {
+            self.rig.terminate(node).await;
         }
         Ok(())
     }
@@ -234,7 +242,7 @@ impl<'a> Story<'a> {
 
     // What the scenes are made of.
 
-    fn launch(&self, group: &str, count: usize) -> Result<Vec<Node>, String> {
+    pub fn launch(&self, group: &str, count: usize) -> Result<Vec<Node>, String> {
         if group != GROUP {
             self.rig.group(group, u32::try_from(count).unwrap_or_default());
         }
@@ -247,15 +255,28 @@ impl<'a> Story<'a> {
         let old = self.nodes.remove(which);
         self.rig.terminate(&old).await;
         self.stage.say(&format!("{} is terminated", old.instance));
-        let fresh = self.launch(GROUP, 1)?;
+        self.boot_instead(1).await
+    }
+
+    /// Boots fresh instances of the group; returns how long the last of them took to vote, and until the cluster was
+    /// whole again.
+    pub async fn boot_instead(&mut self, count: usize) -> Result<(Duration, Duration), String> {
+        let via = self.nodes[0].address;
+        let fresh = self.launch(GROUP, count)?;
         self.stage.introduce(&fresh);
         let began = Instant::now();
         fresh.iter().for_each(Node::boot);
-        let (via, address) = (self.nodes[0].address, fresh[0].address);
+        let news = addresses(&fresh);
         self.nodes.extend(fresh);
-        let votes = self.rig.judge.votes(address, via, self.options.patience);
-        let (votes, whole) = tokio::try_join!(votes, self.whole())?;
-        // A whole cluster has it as a voter; one of the two judges looked first.
+        let vote = async {
+            let mut last = began;
+            for address in news {
+                last = self.rig.judge.votes(address, via, self.options.patience).await?;
+            }
+            Ok(last)
+        };
+        let (votes, whole) = tokio::try_join!(vote, self.whole())?;
+        // A whole cluster has them as voters; one of the two judges looked first.
         Ok((votes.min(whole) - began, whole - began))
     }
 
@@ -279,7 +300,7 @@ impl<'a> Story<'a> {
 
     /// Waits until exactly the present nodes are the cluster, and returns when they were; then until
     /// every node's ready unit has done its work.
-    async fn whole(&self) -> Result<Instant, String> {
+    pub async fn whole(&self) -> Result<Instant, String> {
         let whole = self.rig.judge.whole_cluster(&addresses(&self.nodes), self.options.patience).await?;
         for node in &self.nodes {
             let done = |event: &Event| *event == Event::ReadyExited { code: 0 };
@@ -302,7 +323,7 @@ impl<'a> Story<'a> {
         addresses(&self.nodes).iter().map(|address| format!("{scheme}://{address}:2379")).collect()
     }
 
-    async fn settle(&self) {
+    pub async fn settle(&self) {
         if !self.options.settle.is_zero() {
             self.stage.say(&format!("(etcd takes no change in its first 5 s: waiting {:?})", self.options.settle));
             tokio::time::sleep(self.options.settle).await;
@@ -310,7 +331,7 @@ impl<'a> Story<'a> {
     }
 
     /// Brings the report up to date, from what every node says.
-    async fn take_stock(&mut self) -> Result<(), String> {
+    pub async fn take_stock(&mut self) -> Result<(), String> {
         let nodes = addresses(&self.nodes);
         self.report.cluster_ids.extend(self.rig.judge.cluster_ids(&nodes).await);
         self.report.members = self.nodes.len();
