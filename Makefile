@@ -18,7 +18,7 @@ export RUST_BACKTRACE := 0
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(target)
 
-.PHONY: help sandbox disaster sample test model catalogue chaos large consumers rollout boot-test lint dist dist-test ignition bench
+.PHONY: help sandbox disaster sample test model catalogue chaos large consumers formations rollout boot-test lint dist dist-test ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -75,6 +75,14 @@ boot-test: dist ## nodes booted for real, by Ignition and systemd 252 and 257, a
 	tests/tools/check-dist $(dist) target/boot/trixie
 	cargo run --example boot
 
+RUNS := 100
+formations: ## RUNS=100 formations of five on each etcd, beside as many by hand: how many wait for etcd's own pause
+	@tests/tools/install build etcd
+	cargo build --bin etcd-bootstrap --example sandbox
+	while read -r version path _; do \
+		if [ "$$path" != - ]; then target/debug/examples/sandbox --etcd $$path --nodes 5 --runs $(RUNS) --measure formations; fi; \
+	done <target/etcd/versions
+
 STEPS := 10000000
 model: ## the model of tests/model beyond what the tests visit: its largest scenarios, and random walks of STEPS=n
 	cargo test --test tests -- --ignored model::
@@ -118,7 +126,7 @@ ignition: ## ignition/*.ign from ignition/*.bu and systemd/
 	done
 	tests/tools/check-packaging
 
-bench: dist ## size, start-up time and the sandbox's numbers
+bench: dist ## size, start-up time, and formations and replacements beside the same by hand
 	@stat --printf='binary %s bytes\n' $(dist)
 	@for run in 1 2 3 4 5; do \
 		start=$$(date +%s%N); $(dist) --help >/dev/null; echo "--help $$(( ($$(date +%s%N) - start) / 1000 )) microseconds"; \
@@ -126,4 +134,6 @@ bench: dist ## size, start-up time and the sandbox's numbers
 	@tests/tools/install etcd
 	tests/tools/cargo-musl $(ARCH) --release --bin etcd-bootstrap --example sandbox
 	$(release)/examples/sandbox --nodes 5 --runs 20
-	$(release)/examples/sandbox --nodes 5 --runs 3 --skew 3s
+	$(release)/examples/sandbox --nodes 5 --runs 5 --delay 100ms
+	$(release)/examples/sandbox --nodes 7 --runs 20 --measure formations
+	$(release)/examples/sandbox --nodes 5 --runs 3 --measure formations --skew 3s

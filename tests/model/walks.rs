@@ -95,10 +95,11 @@ impl Walk {
     /// Mostly nodes do what is theirs to do: faults are rare.
     fn choose(&mut self, world: &World) -> Event {
         // A person who puts a disk back without which there is no quorum loses what that disk lacks, whatever anybody decides.
-        // One who takes the tag away from a founding that is under way has to put it back, where a founder is lost as well.
+        // One who takes the tag away from a founding that is under way has to put it back, where a founder is lost as well;
+        // and one who scales in then may take the very founder whom the quorum needs in the moment in which it forms.
         let harmless = |event: &Event| match event {
             Event::Restore(n) => etcd::is_whole_without(world, *n),
-            Event::Untag => world.formed_cluster().is_some(),
+            Event::Untag | Event::ScaleIn(_) | Event::Leave(_) => world.formed_cluster().is_some(),
             _ => true,
         };
         let mut events = world.events(&self.scenario.rules);
