@@ -64,7 +64,7 @@ const MUTATIONS: &[Mutation] = &[
         disk: KEPT,
         begin: || World::one_cut_off(Left { wipes: 1, ..Left::default() }),
         rules: USUAL,
-        breaks: ("L", 0),
+        breaks: ("L", 7),
     },
     Mutation {
         name: "a silent instance is dead",
