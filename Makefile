@@ -18,7 +18,7 @@ export RUST_BACKTRACE := 0
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(target)
 
-.PHONY: help sandbox disaster sample test model catalogue chaos large consumers formations rollout boot-test lint dist dist-test ignition bench
+.PHONY: help sandbox disaster sample test model catalogue chaos large consumers formations rollout boot-test fuzz lint dist dist-test ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -87,6 +87,11 @@ STEPS := 10000000
 model: ## the model of tests/model beyond what the tests visit: its largest scenarios, and random walks of STEPS=n
 	cargo test --test tests -- --ignored model::
 	STEPS=$(STEPS) cargo test --test tests -- --nocapture random_walks
+
+TIME := 360
+fuzz: ## hostile input for TIME=360 seconds a target, an hour in all (cargo-fuzz); what it learns is kept in target/fuzz
+	@tests/tools/install build fuzz
+	tests/tools/fuzz $(TIME)
 
 lint: ## formatting, clippy, licences, duplicate crates, the CloudFormation template
 	@tests/tools/install build lint

@@ -1,5 +1,5 @@
 //! The fuzz targets over their corpora, and over a few thousand mutations of them: what libFuzzer does for hours with
-//! `cargo fuzz run`, for a moment and with the stable compiler. What it finds is kept as a further seed.
+//! `make fuzz`, for a moment. What it finds is kept as a further seed.
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
