@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::etcd::user::Access;
 use crate::etcd::{client, peer};
 use crate::model::{
-    Absence, ClientView, Ec2State, Instance, InstanceId, MemberId, MemberUrl, PeerAnswer, PeerView, Policy,
+    Absence, ClientView, Ec2State, Instance, InstanceId, Member, MemberId, MemberUrl, PeerAnswer, PeerView, Policy,
     Predecessors, Probe, Seen, Statement, Until,
 };
 use crate::tls::Tls;
@@ -116,8 +116,7 @@ impl Ports {
     pub(super) async fn probe_own(&self, instance: InstanceId, url: MemberUrl) -> Probe {
         let peer = self.ask_peer(&url).await;
         let client = match &peer {
-            PeerAnswer::Etcd(view) if view.members.iter().any(|m| m.peer_urls.contains(&url) && m.learner) => None,
-            PeerAnswer::Etcd(view) if is_unpublished(view, &url) => None,
+            PeerAnswer::Etcd(view) if lists_itself(view, &url, |m| m.learner || !m.published()) => None,
             PeerAnswer::Etcd(_) => Some(self.ask_client(&self.policy.client_url_beside(&url)).await),
             PeerAnswer::Agent(_) | PeerAnswer::Absent(_) => None,
         };
@@ -157,7 +156,11 @@ impl Ports {
         let client = match (&peer, early) {
             (PeerAnswer::Agent(_), _) => None,
             (PeerAnswer::Etcd(_) | PeerAnswer::Absent(_), Some(view)) => Some(view),
-            (PeerAnswer::Etcd(view), None) if view.cluster_version.is_none() || is_unpublished(view, &url) => None,
+            (PeerAnswer::Etcd(view), None)
+                if view.cluster_version.is_none() || lists_itself(view, &url, |m| !m.published()) =>
+            {
+                None
+            }
             // An etcd that starts, as a rule. No rule asks more of a port that speaks, whoever it is.
             (PeerAnswer::Absent(Absence::NotUnderstood(_)), None) => None,
             (PeerAnswer::Etcd(_), None) => Some(tokio::select! {
@@ -183,7 +186,7 @@ async fn two_confirmed(confirmed: &Confirmed, third: Option<Duration>) -> Durati
     third
 }
 
-/// Whether the etcd at this peer URL lists itself as not published.
-fn is_unpublished(view: &PeerView, url: &MemberUrl) -> bool {
-    view.members.iter().any(|m| m.peer_urls.contains(url) && !m.published())
+/// Whether the etcd at this peer URL lists itself, and as such a member.
+fn lists_itself(view: &PeerView, url: &MemberUrl, such: impl Fn(&Member) -> bool) -> bool {
+    view.members.iter().any(|m| m.peer_urls.contains(url) && such(m))
 }
