@@ -256,7 +256,8 @@ fn both_at_once(rig: &Rig) -> PathBuf {
         "#!/bin/bash\n\
          [ \"$1\" != --version ] || exec {etcd} --version\n\
          cd {}; touch $ETCD_NAME\n\
-         for _ in {{1..200}}; do [ $(ls | wc -l) -lt 2 ] || break; sleep 0.01; done\n\
+         started=(*)\n\
+         while [ ${{#started[@]}} -lt 2 ] && [ $SECONDS -lt 2 ]; do sleep 0.01; started=(*); done\n\
          exec {etcd} \"$@\"\n",
         here.display()
     );
