@@ -257,7 +257,7 @@ fn both_at_once(rig: &Rig) -> PathBuf {
          [ \"$1\" != --version ] || exec {etcd} --version\n\
          cd {}; touch $ETCD_NAME\n\
          started=(*)\n\
-         while [ ${{#started[@]}} -lt 2 ] && [ $SECONDS -lt 2 ]; do sleep 0.01; started=(*); done\n\
+         while [ ${{#started[@]}} -lt 2 ] && [ $SECONDS -lt 3 ]; do sleep 0.01; started=(*); done\n\
          exec {etcd} \"$@\"\n",
         here.display()
     );
