@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that do I/O, log, or speak for AWS and etcd, and the only rooms that may use each.
-const CRATES: [(&str, &[&str]); 16] = [
+const CRATES: [(&str, &[&str]); 18] = [
     ("aws_config", &["cloud"]),
     ("aws_credential_types", &["cloud"]),
     ("aws_sdk_autoscaling", &["cloud"]),
@@ -20,6 +20,8 @@ const CRATES: [(&str, &[&str]); 16] = [
     ("reqwest", &["cloud", "etcd", "names", "observe"]),
     ("rustix", &["files"]),
     ("rustls_native_certs", &["cloud", "tls"]),
+    ("tonic", &["etcd"]),
+    ("tower", &["etcd"]),
     ("tracing", &["commands", "log", "main"]),
     ("tracing_subscriber", &["log"]),
 ];

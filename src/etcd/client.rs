@@ -1,15 +1,12 @@
 //! etcd's client port, over gRPC: a member's state, and the member list as a quorum confirms it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error, GetOptions, Identity, StatusResponse, TlsOptions};
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use etcd_client::{Client, Error, GetOptions, StatusResponse};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
+use super::channel;
 use super::user::{Access, is_denied};
 use crate::errors::{cause, chain};
 use crate::model::{
@@ -49,10 +46,9 @@ async fn fetch_commit(mut client: Client) -> Option<u64> {
 
 /// Of the first that answers, where a name has several addresses: those of all members, as a rule, and one may be gone.
 async fn fetch_status(access: &Access, url: &MemberUrl) -> Result<(Client, ClientView), Absence> {
-    let options = options(access, url, READ_TIMEOUT);
-    let addresses = by_addresses(url).await?.into_iter();
+    let addresses = addresses(url).await?.into_iter();
     let mut asked: JoinSet<_> =
-        addresses.map(|address| fetch_status_at(access.clone(), address, options.clone())).collect();
+        addresses.map(|address| fetch_status_at(access.clone(), url.clone(), address)).collect();
     let mut answer = Err(without_address(url));
     while answer.is_err()
         && let Some(next) = asked.join_next().await
@@ -62,12 +58,9 @@ async fn fetch_status(access: &Access, url: &MemberUrl) -> Result<(Client, Clien
     answer
 }
 
-async fn fetch_status_at(
-    access: Access,
-    url: MemberUrl,
-    options: ConnectOptions,
-) -> Result<(Client, ClientView), Absence> {
-    let mut client = Client::connect([url.to_string()], Some(options)).await.map_err(|e| absence(&e))?;
+async fn fetch_status_at(access: Access, url: MemberUrl, address: IpAddr) -> Result<(Client, ClientView), Absence> {
+    let client = channel::connect(access.tls.as_deref(), &url, address, READ_TIMEOUT).await;
+    let mut client = client.map_err(|e| absence(&e))?;
     // The state of a member is told to users alone by the newest etcds.
     let status = access.call(&mut client, async |mut client| client.status().await).await.map_err(|e| absence(&e))?;
     let header = status.header().ok_or_else(|| Absence::NotUnderstood("a status without a header".into()))?;
@@ -96,18 +89,15 @@ fn database(status: &StatusResponse) -> Option<Database> {
     })
 }
 
-/// Until when the certificate is valid that a client port shows, in a handshake of its own: the crate tells nothing of its
+/// Until when the certificate is valid that a client port shows, in a handshake of its own: gRPC tells nothing of its
 /// handshakes. None in the clear, and where there is none.
 pub async fn fetch_certificate_end(tls: Option<&Tls>, url: &MemberUrl) -> Option<SystemTime> {
     if url.scheme() == Scheme::Http {
         return None;
     }
-    let config = tls.map_or_else(tls::of_the_system, |tls| tls.client.clone());
     let shake_hands = async {
-        let address = by_addresses(url).await.ok()?.first()?.address()?;
-        let stream = TcpStream::connect((address, url.port())).await.ok()?;
-        let name = ServerName::try_from(url.host().to_owned()).ok()?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+        let address = *addresses(url).await.ok()?.first()?;
+        let stream = channel::shake_hands(channel::config(tls), url, address).await.ok()?;
         tls::end_of(stream.get_ref().1.peer_certificates()?.first()?)
     };
     tokio::time::timeout(READ_TIMEOUT, shake_hands).await.ok()?
@@ -134,45 +124,23 @@ async fn fetch_quorum_list(access: &Access, mut client: Client) -> Seen<Vec<Memb
 }
 
 pub(super) async fn connect(access: &Access, url: &MemberUrl, timeout: Duration) -> Result<Client, Absence> {
-    let found = tokio::time::timeout(timeout, by_addresses(url)).await.unwrap_or(Err(Absence::NoAnswer(timeout)))?;
+    let found = tokio::time::timeout(timeout, addresses(url)).await.unwrap_or(Err(Absence::NoAnswer(timeout)))?;
     let first = found.first().ok_or_else(|| without_address(url))?;
-    Client::connect([first.to_string()], Some(options(access, url, timeout))).await.map_err(|e| absence(&e))
+    channel::connect(access.tls.as_deref(), url, *first, timeout).await.map_err(|e| absence(&e))
 }
 
-/// No timeout of the crate's own for the call: it would race the caller's, and what it says is no etcd error (F61).
-fn options(access: &Access, url: &MemberUrl, timeout: Duration) -> ConnectOptions {
-    let options = ConnectOptions::new().with_connect_timeout(timeout);
-    match url.scheme() {
-        Scheme::Https => options.with_tls(grpc_tls(access.tls.as_deref()).domain_name(url.host())),
-        Scheme::Http => options,
-    }
-}
-
-/// The URL with the host's address, once for each, for the crate takes no resolver. IPv6 only where there is nothing else,
-/// as `names` orders them.
-async fn by_addresses(url: &MemberUrl) -> Result<Vec<MemberUrl>, Absence> {
-    if url.address().is_some() {
-        return Ok(vec![url.clone()]);
+/// IPv6 only where there is nothing else, as `names` orders them.
+async fn addresses(url: &MemberUrl) -> Result<Vec<IpAddr>, Absence> {
+    if let Some(address) = url.address() {
+        return Ok(vec![address]);
     }
     let addresses = names::lookup(url.host()).await.map_err(|e| Absence::NoName(e.to_string()))?;
     let first = addresses.first().map(IpAddr::is_ipv4);
-    Ok(addresses.iter().filter(|address| Some(address.is_ipv4()) == first).map(|address| url.at(*address)).collect())
+    Ok(addresses.into_iter().filter(|address| Some(address.is_ipv4()) == first).collect())
 }
 
 fn without_address(url: &MemberUrl) -> Absence {
     Absence::NoName(format!("{} has no address", url.host()))
-}
-
-fn grpc_tls(tls: Option<&Tls>) -> TlsOptions {
-    let mut options = TlsOptions::new();
-    options = match tls.and_then(|tls| tls.ca_pem.as_ref()) {
-        Some(pem) => options.ca_certificate(Certificate::from_pem(pem)),
-        None => options.with_enabled_roots(),
-    };
-    match tls.and_then(Tls::identity_pem) {
-        Some((cert, key)) => options.identity(Identity::from_pem(cert, key)),
-        None => options,
-    }
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "the crate has a dozen errors, and more with each version")]

@@ -1,6 +1,7 @@
 //! Everything that speaks etcd: its two ports, its program, its data directory, its variables.
 
 pub mod change;
+mod channel;
 pub mod client;
 pub mod data;
 pub mod environment;

@@ -54,9 +54,7 @@ pub struct Tls {
     pub client: ClientConfig,
     /// None without a certificate: then nothing can be served.
     pub server: Option<Arc<ServerConfig>>,
-    /// The file's content, for the gRPC client, which takes PEM only.
-    pub ca_pem: Option<Vec<u8>>,
-    /// Those of the CA file; the system's are not kept.
+    /// Those of the CA file; empty where there is none, for the system's are not kept.
     authorities: Vec<CertificateDer<'static>>,
     /// None: no certificate is shown.
     shown: Option<Arc<Shown>>,
@@ -147,7 +145,6 @@ pub fn load(files: &Files) -> Result<Tls, Failed> {
     Ok(Tls {
         client: client_config(roots, files.direct, shown.clone()).map_err(unusable)?,
         server: server.map(Arc::new),
-        ca_pem: files.ca.as_deref().map(read).transpose()?,
         authorities,
         shown,
     })
@@ -164,7 +161,6 @@ pub fn of_texts(authorities: &str, node: &str, direct: bool) -> Result<Tls, Fail
     Ok(Tls {
         client: client_config(roots, direct, Some(shown.clone())).map_err(unusable)?,
         server: None,
-        ca_pem: Some(authorities.as_bytes().to_vec()),
         authorities: parsed,
         shown: Some(shown),
     })
@@ -181,11 +177,6 @@ pub fn check(node: &str, authorities: &str, usage: Usage<'_>, at: SystemTime) ->
 }
 
 impl Tls {
-    /// The certificate and its key as they are now, for the gRPC client; None: no certificate is shown.
-    pub fn identity_pem(&self) -> Option<(Vec<u8>, Vec<u8>)> {
-        self.shown.as_ref().map(|shown| shown.pem())
-    }
-
     /// Checks one's own certificate as the others will check it: its authority, its dates, the host that it is for, and
     /// both usages, for every node is server and client (F80, F102). Nothing to check without a certificate, or without
     /// a CA file to check it by.
@@ -194,7 +185,7 @@ impl Tls {
     /// A sentence that says what the others would refuse.
     pub fn check_own_certificate(&self, usage: Usage<'_>, at: SystemTime) -> Result<(), String> {
         match &self.shown {
-            Some(shown) if self.ca_pem.is_some() => verify(&self.authorities, &shown.pair().cert, usage, at),
+            Some(shown) if !self.authorities.is_empty() => verify(&self.authorities, &shown.pair().cert, usage, at),
             Some(_) | None => Ok(()),
         }
     }
@@ -261,10 +252,6 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failed
 /// When a file was written last; None where it is not there.
 fn written(file: &Path) -> Option<SystemTime> {
     std::fs::metadata(file).and_then(|file| file.modified()).ok()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failed> {
-    std::fs::read(path).map_err(|e| Failed::new("read", path.display(), e))
 }
 
 /// The configuration of a client that asks whom the system trusts, and shows nothing.

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::{parse_certificates, provider, read, read_certificates, written};
+use super::{parse_certificates, provider, read_certificates, written};
 use crate::errors::Failed;
 
 /// A certificate and its key, by their files.
@@ -27,7 +27,6 @@ pub struct Shown {
 struct Current {
     written: [Option<SystemTime>; 2],
     pair: Arc<CertifiedKey>,
-    pem: (Vec<u8>, Vec<u8>),
 }
 
 impl Shown {
@@ -41,29 +40,19 @@ impl Shown {
         let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|e| Failed::new("read", "the key", e))?;
         let pair = CertifiedKey::from_der(parse_certificates(text)?, key, &provider());
         let pair = pair.map_err(|e| Failed::new("use", "the certificate with its key", e))?;
-        let pem = (text.as_bytes().to_vec(), text.as_bytes().to_vec());
-        let current = Mutex::new(Current { written: [None; 2], pair: Arc::new(pair), pem });
+        let current = Mutex::new(Current { written: [None; 2], pair: Arc::new(pair) });
         Ok(Self { certificate: PathBuf::new(), key: PathBuf::new(), current })
     }
 
     /// The pair as the files have it now; as they had it before where they are no pair for the moment.
     pub fn pair(&self) -> Arc<CertifiedKey> {
-        self.with_current(|current| current.pair.clone())
-    }
-
-    /// The same as PEM, certificate and key: the gRPC client takes nothing else.
-    pub fn pem(&self) -> (Vec<u8>, Vec<u8>) {
-        self.with_current(|current| current.pem.clone())
-    }
-
-    fn with_current<T>(&self, take: impl FnOnce(&Current) -> T) -> T {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.written != [&self.certificate, &self.key].map(|file| written(file))
             && let Ok(new) = Current::read(&self.certificate, &self.key)
         {
             *current = new;
         }
-        take(&current)
+        current.pair.clone()
     }
 }
 
@@ -75,7 +64,7 @@ impl Current {
         let private = PrivateKeyDer::from_pem_file(key).map_err(|e| Failed::new("read the key", key.display(), e))?;
         let pair = CertifiedKey::from_der(chain, private, &provider())
             .map_err(|e| Failed::new("use", format!("{} with {}", certificate.display(), key.display()), e))?;
-        Ok(Self { written, pair: Arc::new(pair), pem: (read(certificate)?, read(key)?) })
+        Ok(Self { written, pair: Arc::new(pair) })
     }
 }
 

@@ -26,6 +26,7 @@ on_both_ends!(c16_a_consumer_has_a_certificate_without_a_name_and_its_proxy_goes
 
 on_one_etcd!(
     c03_while_the_file_is_replaced_nearly_every_handshake_succeeds,
+    c14_who_could_sign_once_is_no_server,
     c24_a_founder_that_has_waited_for_two_lives_is_believed,
 );
 
@@ -136,6 +137,28 @@ async fn c03_while_the_file_is_replaced_nearly_every_handshake_succeeds(mut rig:
     assert!(all > 100 && failed * 100 <= all * 3, "{failed} of {all} handshakes failed");
     rig.judge.handshake(node.address).await.unwrap();
     shown(node, 2379).await;
+}
+
+/// etcd shows what its file holds now, and would itself believe that.
+async fn c14_who_could_sign_once_is_no_server(mut rig: Rig) {
+    let nodes = certified(&mut rig, 1, "14d").await;
+    let key = rig.cloud.now().find_key(KEYS[0]).unwrap().clone();
+    let Kind::Signing(pair) = &key.kind else { panic!("it signs") };
+    rig.group("consumers", 1);
+    let consumer = rig.launch(Some("consumers")).unwrap();
+    let (file, name) = (nodes[0].certificates().join("node.pem"), nodes[0].address.to_string());
+    let follow = ["--proxy-mode=true", "--scaling-group-name", GROUP, "--deadline=2s"];
+
+    write::replace(&file, &below(pair, &key.id, &name), 0o600).unwrap();
+    assert!(rig.judge.is_healthy(nodes[0].address).await, "the judge takes a chain of any length");
+    let run = consumer.agent("run", &follow).await.unwrap();
+    assert_ne!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("no-member-answers"), "{}", run.stderr);
+    assert_eq!(consumer.environment(), Ok(None), "it was given no endpoint");
+
+    write::replace(&file, &signed_by(&key, Purpose::Member, &[&name, "127.0.0.1"]).0, 0o600).unwrap();
+    let run = consumer.agent("run", &follow).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
 async fn c24_a_founder_that_has_waited_for_two_lives_is_believed(mut rig: Rig) {
