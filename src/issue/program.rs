@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use super::Trouble;
@@ -15,6 +15,9 @@ use crate::model::Identity;
 
 /// A signer that takes longer is not answering.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A certificate and its intermediates have a few KB each.
+const MAX_ANSWER: u64 = 1 << 20;
 
 /// The texts of authorities that its certificates have to be of.
 pub fn authorities(issuing: &Issuing, purpose: Purpose) -> Result<Vec<String>, String> {
@@ -53,15 +56,18 @@ async fn answer(mut child: Child, request: &str, within: Duration) -> Result<Str
             // One that reads nothing says by its answer what is wrong.
             let _ = stdin.write_all(request.as_bytes()).await;
         }
-        child.wait_with_output().await
+        let mut said = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(MAX_ANSWER).read_to_string(&mut said).await.map_err(|e| format!("read its answer: {e}"))?;
+        }
+        if said.len() as u64 == MAX_ANSWER {
+            return Err(format!("its answer is longer than {MAX_ANSWER} bytes"));
+        }
+        let status = child.wait().await.map_err(|e| e.to_string())?;
+        if status.success() { Ok(said) } else { Err(status.to_string()) }
     };
-    let output = tokio::time::timeout(within, signed).await;
-    let output = output.map_err(|_| format!("no answer within {} s", within.as_secs()))?;
-    let output = output.map_err(|e| e.to_string())?;
-    if !output.status.success() {
-        return Err(output.status.to_string());
-    }
-    String::from_utf8(output.stdout).map_err(|_| "its answer is no text".to_owned())
+    let signed = tokio::time::timeout(within, signed).await;
+    signed.unwrap_or_else(|_| Err(format!("no answer within {} s", within.as_secs())))
 }
 
 #[cfg(test)]
@@ -98,5 +104,11 @@ mod tests {
         let request = "more than a pipe holds ".repeat(10_000);
         let said = answer(shell("echo signed"), &request, TIMEOUT).await;
         assert_eq!(said, Ok("signed\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn c20_a_program_that_never_ends_its_answer_is_not_listened_to() {
+        let why = answer(shell("exec yes"), "a request", TIMEOUT).await.expect_err("it is no certificate");
+        assert_eq!(why, "its answer is longer than 1048576 bytes");
     }
 }
