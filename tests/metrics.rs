@@ -1,6 +1,6 @@
 //! What commands leave for Prometheus, on real etcd, and the alerts on it, by Prometheus's own tool.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use etcd_bootstrap::decide::decide;
 use etcd_bootstrap::exit::Exit;
 use etcd_bootstrap::files::saved::{Record, read_record};
+use etcd_bootstrap::model::Calls;
 use etcd_bootstrap::report::{Ended, metrics, run_metrics};
 
 use crate::docs::read;
@@ -84,22 +85,26 @@ fn the_alerts_and_the_readme_name_metrics_that_there_are() {
     let Record { policy, observation, .. } =
         read_record(Path::new("tests/observations/start-own-data-listed.json")).unwrap();
     let decision = decide(&observation, &policy);
+    let calls = BTreeMap::from([("ec2:DescribeInstances".to_owned(), Calls { made: 3, throttled: 1 })]);
     let ended = Ended {
         command: "run",
         at: observation.taken_at,
         took: Duration::ZERO,
         exit: Exit::Done,
         decision: Some(&decision),
+        calls: &calls,
     };
     let record: Record = read_record(Path::new("tests/observations/follow-endpoints.json")).unwrap();
     let followed = decide(&record.observation, &record.policy);
     let told = [
-        metrics(&observation, &policy, &decision, None, Some(observation.taken_at)),
+        metrics(&observation, &policy, &decision, None, Some(observation.taken_at), &calls),
         run_metrics(&ended),
         run_metrics(&Ended { decision: Some(&followed), ..ended }),
     ];
     is_well_formed(&told[0]);
     is_well_formed(&told[1]);
+    let throttled = "etcd_bootstrap_aws_throttled_calls_total{action=\"ec2:DescribeInstances\"} 1";
+    assert!(told[0].lines().any(|line| line == throttled), "{}", told[0]);
     let names: BTreeSet<&str> =
         told.iter().flat_map(|text| text.lines()).filter_map(|line| line.split(' ').nth(2)).collect();
     for file in ["prometheus/alerts.yaml", "README.md"] {

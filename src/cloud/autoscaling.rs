@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use aws_config::SdkConfig;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 
-use super::aws::{CallError, Date, MAX_PAGES, Whole, classify, endless};
+use super::aws::{CallError, Count, Date, MAX_PAGES, Whole, classify, endless};
 use crate::errors::Failed;
 use crate::model::{
     BlindKind, CLUSTER_TAG, FOUNDING_TAG, Group, Hook, InstanceId, REPLACED_TAG, Settings, read_replaced,
@@ -18,7 +18,10 @@ pub struct AutoScaling(aws_sdk_autoscaling::Client);
 
 impl AutoScaling {
     pub fn new(config: &SdkConfig) -> Self {
-        let config = aws_sdk_autoscaling::config::Builder::from(config).interceptor(Whole).build();
+        let config = aws_sdk_autoscaling::config::Builder::from(config)
+            .interceptor(Whole)
+            .interceptor(Count("autoscaling"))
+            .build();
         Self(aws_sdk_autoscaling::Client::from_conf(config))
     }
 

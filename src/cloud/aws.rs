@@ -5,14 +5,16 @@
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_autoscaling::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+    BeforeTransmitInterceptorContextRef,
 };
 use aws_sdk_autoscaling::config::{ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
 use aws_sdk_autoscaling::error::{BoxError, ProvideErrorMetadata, SdkError};
@@ -21,9 +23,10 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::{ProxyConfig, ProxyError};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
 use crate::errors::{Failed, cause, chain};
-use crate::model::{Blind, BlindKind};
+use crate::model::{Blind, BlindKind, Calls};
 use crate::names::Names;
 
 /// AWS answers in 50 to 300 ms; a call that takes this long is better asked again.
@@ -134,6 +137,40 @@ impl Intercept for Whole {
     }
 }
 
+/// What this process has asked of AWS, for its metrics.
+static CALLS: Mutex<BTreeMap<String, Calls>> = Mutex::new(BTreeMap::new());
+
+fn counted() -> MutexGuard<'static, BTreeMap<String, Calls>> {
+    CALLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What this process has asked of AWS since it began, by action, as IAM names those: `ec2:DescribeInstances`.
+pub fn calls() -> BTreeMap<String, Calls> {
+    counted().clone()
+}
+
+/// Counts the calls of a service, whose actions IAM gives this prefix.
+#[derive(Debug)]
+pub(super) struct Count(pub &'static str);
+
+impl Intercept for Count {
+    fn name(&self) -> &'static str {
+        "Count"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(operation) = bag.load::<Metadata>() {
+            counted().entry(format!("{}:{}", self.0, operation.name())).or_default().made += 1;
+        }
+        Ok(())
+    }
+}
+
 /// A call that gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{failed}")]
@@ -183,6 +220,9 @@ where
         (_, SdkError::DispatchFailure(_)) => (BlindKind::Unreachable, missing()),
         (_, _) => (BlindKind::Unreachable, String::new()),
     };
+    if kind == BlindKind::Throttled {
+        counted().entry(action.to_owned()).or_default().throttled += 1;
+    }
     // The SDK's own text says only "service error": the cause is in its sources and metadata.
     let said = match (code, error.message()) {
         ("", None) => error.source().map_or_else(|| error.to_string(), chain),

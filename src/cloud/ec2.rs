@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use aws_sdk_ec2::types::{Filter, InstanceNetworkInterface, Reservation, Tag};
 
 use super::Place;
-use super::aws::{CallError, Date, MAX_PAGES, Whole, classify, endless};
+use super::aws::{CallError, Count, Date, MAX_PAGES, Whole, classify, endless};
 use super::plain::{Tagged, id, state};
 use crate::model::{Addresses, Ec2, Group, Instance, InstanceId, InstanceTag};
 
@@ -17,7 +17,7 @@ pub struct Instances(aws_sdk_ec2::Client);
 
 impl Instances {
     pub fn new(config: &SdkConfig) -> Self {
-        let config = aws_sdk_ec2::config::Builder::from(config).interceptor(Whole).build();
+        let config = aws_sdk_ec2::config::Builder::from(config).interceptor(Whole).interceptor(Count("ec2")).build();
         Self(aws_sdk_ec2::Client::from_conf(config))
     }
 

@@ -5,7 +5,7 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyUsageType, MessageType, SigningAlgorithmSpec};
 
-use super::aws::{CallError, classify};
+use super::aws::{CallError, Count, classify};
 use crate::certificate::Authority;
 use crate::errors::Failed;
 use crate::model::BlindKind;
@@ -19,7 +19,8 @@ pub struct Kms(aws_sdk_kms::Client);
 
 impl Kms {
     pub fn new(config: &SdkConfig) -> Self {
-        Self(aws_sdk_kms::Client::new(config))
+        let config = aws_sdk_kms::config::Builder::from(config).interceptor(Count("kms")).build();
+        Self(aws_sdk_kms::Client::from_conf(config))
     }
 
     /// The authority that a key makes. `name` is a key's id or ARN, or an alias.

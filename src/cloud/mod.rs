@@ -17,7 +17,7 @@ use std::time::Duration;
 use aws_sdk_autoscaling::config::SharedHttpClient;
 
 use self::autoscaling::AutoScaling;
-pub use self::aws::CallError;
+pub use self::aws::{CallError, calls};
 use self::ec2::Instances;
 pub use self::imds::{Texts, parse_identity};
 use self::kms::Kms;

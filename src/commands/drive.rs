@@ -15,7 +15,7 @@ use super::pace::{Pace, Rhythm, Urgency, jitter};
 use super::tell::{fail, fail_for, notify, put_metrics, status};
 use crate::apply::{Applied, apply};
 use crate::clock::now;
-use crate::cloud::{Cloud, Freshness};
+use crate::cloud::{Cloud, Freshness, calls};
 use crate::decide::{deeds_that_count, doubts, holds_port, remember, statement};
 use crate::exit::Exit;
 use crate::files::saved::{self, Format, Record};
@@ -152,7 +152,8 @@ impl<'a> Drive<'a> {
     /// Leaves the metrics of a run that has ended so, in the command's own file beside `--metrics-file`.
     pub fn ends(&self, command: &str, exit: Exit) -> Exit {
         if let Some(file) = &self.setup.config.metrics_file {
-            let ended = Ended { command, at: now(), took: self.elapsed(), exit, decision: self.last.as_ref() };
+            let (took, decision, calls) = (self.elapsed(), self.last.as_ref(), &calls());
+            let ended = Ended { command, at: now(), took, exit, decision, calls };
             put_metrics(&file.with_extension(format!("{command}.prom")), &run_metrics(&ended));
         }
         exit

@@ -10,11 +10,11 @@ use tracing::{error, info};
 use super::drive::{Course, Drive, WithoutTag};
 use super::pace::Rhythm;
 use super::tell::{fail, notify, put_metrics};
+use crate::cloud::calls;
 use crate::config::Config;
 use crate::decide::watch as decide;
 use crate::exit::Exit;
 use crate::files::saved;
-use crate::issue::end;
 use crate::model::{Decision, Observation};
 use crate::observe::{OwnPorts, Scope};
 use crate::report::metrics;
@@ -119,6 +119,7 @@ fn tell(setup: &Setup, observation: &Observation, decision: &Decision) {
     notify(&[NotifyState::Watchdog]);
     let Some(file) = &setup.config.metrics_file else { return };
     let snapshots = saved::read_snapshot(&setup.config.state_dir);
-    let certificate = setup.config.issuing.as_ref().and_then(|issuing| end(&setup.config, issuing));
-    put_metrics(file, &metrics(observation, &setup.config.policy, decision, snapshots.as_ref(), certificate));
+    let certificate = setup.certificates.until();
+    let policy = &setup.config.policy;
+    put_metrics(file, &metrics(observation, policy, decision, snapshots.as_ref(), certificate, &calls()));
 }

@@ -23,7 +23,7 @@ use crate::files::saved;
 use crate::files::write::{self, Changed};
 use crate::model::{AddressForm, Blind, BlindKind, Identity, Role};
 
-pub use self::state::{State, end, state};
+pub use self::state::{State, state};
 pub use self::trust::{Authorities, print as print_authorities};
 
 /// Clocks differ: a certificate is valid from so long before it is made.

@@ -25,7 +25,7 @@ pub struct State {
 }
 
 /// The end of the own certificate's validity; None where it is not valid now, or not there.
-pub fn end(config: &Config, issuing: &Issuing) -> Option<SystemTime> {
+fn end(config: &Config, issuing: &Issuing) -> Option<SystemTime> {
     let valid = validity(config, issuing);
     valid(now()).map(|_| last(now(), |at| valid(at).is_some()))
 }

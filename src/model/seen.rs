@@ -74,3 +74,12 @@ impl fmt::Display for Blind {
         f.write_str(&self.why)
     }
 }
+
+/// How often something outside was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// In all.
+    pub made: u64,
+    /// Those to which the answer was that there are too many.
+    pub throttled: u64,
+}
