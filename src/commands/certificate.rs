@@ -58,6 +58,7 @@ pub async fn certificate(config: &Config, force: bool) -> Exit {
         info!("the certificates are brought, none is issued here: see --member-authority");
         return Exit::Done;
     };
+    notify(&[NotifyState::Status("looks whether a new certificate is due, and has it signed")]);
     match issue(config, issuing, if force { Occasion::Force } else { Occasion::Timer }).await {
         Ok(outcome) => {
             tell(&outcome, issuing);

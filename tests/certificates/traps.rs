@@ -74,6 +74,8 @@ async fn systemd_is_told_that_kms_is_waited_for() {
     let (code, told) = told_systemd(&nodes[0], "run", &["--deadline=30s"]).await;
     let tells = told.contains("kms:Sign") && told.matches(" (for ").count() == 2;
     assert!(code == Some(0) && tells, "{code:?} {told}");
+    let (code, told) = told_systemd(&nodes[0], "certificate", &["--force"]).await;
+    assert!(code == Some(0) && told.contains("STATUS=looks whether"), "{code:?} {told}");
 }
 
 type Break = fn(&mut World, &str);
