@@ -91,7 +91,8 @@ enum Play {
     Tls,
     /// Flatcar's `etcd-member.service`, with the user data of the CloudFormation stack, and moto as AWS.
     Stack,
-    /// Flatcar's `etcd-member.service`, where nodes know each other by their names, which are hard to get.
+    /// Flatcar's `etcd-member.service`, where nodes know each other by their names, which are hard to get. With
+    /// certificates by KMS, whose own name is as hard to get.
     Names,
 }
 
@@ -99,9 +100,9 @@ impl Play {
     /// What its members boot with.
     fn member_config(self) -> &'static str {
         match self {
-            Self::Life | Self::Failing | Self::Names => "member-http.ign",
+            Self::Life | Self::Failing => "member-http.ign",
             // That of the stack is member.ign too, but moto has it.
-            Self::Group | Self::Consumer | Self::Stack => "member.ign",
+            Self::Group | Self::Consumer | Self::Stack | Self::Names => "member.ign",
             Self::Tls => "member-tls.ign",
         }
     }

@@ -150,6 +150,7 @@ impl Story<'_> {
     }
 
     async fn names(&mut self) -> Result<(), String> {
+        self.lab.certify();
         // As by default: the nodes know each other by their private DNS names. An empty variable is none.
         self.lab.options.push("ETCD_BOOTSTRAP_PRIVATE_ADDRESSES=".to_owned());
         self.scene("3 nodes form a cluster by their host names", async |s| s.form_by_name().await).await?;
