@@ -27,6 +27,8 @@ pub struct Written {
     acknowledged: Vec<String>,
     times: Vec<Duration>,
     pub failed: usize,
+    /// How long the slowest answered request took, and what became of its tries before the last.
+    pub slowest: (Duration, Vec<String>),
 }
 
 impl Written {
@@ -66,8 +68,8 @@ impl Clients {
     pub fn start(judge: &Judge, nodes: &[Ipv4Addr]) -> Self {
         let (nodes, written) = (Arc::new(Mutex::new(nodes.to_vec())), Arc::<Mutex<Written>>::default());
         let writer = |number| {
-            let written = Arc::clone(&written);
-            Writer { number, judge: judge.clone(), nodes: Arc::clone(&nodes), written, connection: None }.work()
+            let (nodes, written) = (Arc::clone(&nodes), Arc::clone(&written));
+            Writer { number, judge: judge.clone(), nodes, written, connection: None, passed_over: None }.work()
         };
         let running = (0..WRITERS).map(writer).collect();
         Self { nodes, written, running }
@@ -90,6 +92,9 @@ struct Writer {
     nodes: Nodes,
     written: Arc<Mutex<Written>>,
     connection: Option<(Ipv4Addr, etcd_client::Client)>,
+    /// Did not serve the last try: another one's turn, as in etcd's own client, whose balancer leaves out whom it has no
+    /// connection to (client/v3/internal/resolver and gRPC's round_robin).
+    passed_over: Option<Ipv4Addr>,
 }
 
 impl Writer {
@@ -97,12 +102,16 @@ impl Writer {
         for number in 0.. {
             let key = format!("rollout/{}/{number}", self.number);
             let began = Instant::now();
-            let done = self.put(&key, began).await;
+            let (done, tries) = self.put(&key, began).await;
             {
                 let mut written = lock(&self.written);
                 if done {
+                    let took = began.elapsed();
+                    if took > written.slowest.0 {
+                        written.slowest = (took, tries);
+                    }
                     written.acknowledged.push(key);
-                    written.times.push(began.elapsed());
+                    written.times.push(took);
                 } else {
                     written.failed += 1;
                 }
@@ -111,32 +120,43 @@ impl Writer {
         }
     }
 
-    /// Tries at one node after another.
-    async fn put(&mut self, key: &str, began: Instant) -> bool {
+    /// Tries at one node after another. Says whether one of them took it, and what became of the tries before.
+    async fn put(&mut self, key: &str, began: Instant) -> (bool, Vec<String>) {
+        let mut tries = Vec::new();
         while began.elapsed() < REQUEST {
-            let tried = tokio::time::timeout(TRY, self.try_put(key)).await;
-            if matches!(tried, Ok(Some(()))) {
-                return true;
-            }
-            self.connection = None;
+            let (node, asked) = (self.next(), Instant::now());
+            let why = match tokio::time::timeout(TRY, self.try_put(key, node)).await {
+                Ok(Ok(())) => return (true, tries),
+                Ok(Err(error)) => error,
+                Err(_) => "no answer".to_owned(),
+            };
+            tries.push(format!("{node} after {:.2} s: {why}", asked.elapsed().as_secs_f64()));
+            (self.connection, self.passed_over) = (None, Some(node));
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        false
+        (false, tries)
     }
 
-    async fn try_put(&mut self, key: &str) -> Option<()> {
-        let nodes = lock(&self.nodes).clone();
-        let kept = self.connection.take().filter(|(node, _)| nodes.contains(node));
-        let (node, mut client) = match kept {
-            Some(connection) => connection,
-            None => {
-                let node = *nodes.get(fastrand::usize(..nodes.len().max(1)))?;
-                (node, self.judge.client(&[node]).await.ok()?)
+    /// Whom it is connected to as long as that is one of them.
+    fn next(&self) -> Ipv4Addr {
+        let nodes = lock(&self.nodes);
+        match &self.connection {
+            Some((node, _)) if nodes.contains(node) => *node,
+            _ => {
+                let others: Vec<_> = nodes.iter().filter(|node| Some(**node) != self.passed_over).collect();
+                *fastrand::choice(others).unwrap_or(&nodes[0])
             }
+        }
+    }
+
+    async fn try_put(&mut self, key: &str, node: Ipv4Addr) -> Result<(), String> {
+        let mut client = match self.connection.take() {
+            Some((connected, client)) if connected == node => client,
+            _ => self.judge.client(&[node]).await.map_err(|error| error.to_string())?,
         };
-        client.put(key, "kept", None).await.ok()?;
+        client.put(key, "kept", None).await.map_err(|error| error.to_string())?;
         self.connection = Some((node, client));
-        Some(())
+        Ok(())
     }
 }
 
