@@ -5,7 +5,6 @@ resource "aws_s3_bucket" "snapshots" {
   count = var.create_snapshot_bucket ? 1 : 0
 
   bucket_prefix = "${var.name}-snapshots-"
-  force_destroy = false
 }
 
 resource "aws_s3_bucket_public_access_block" "snapshots" {

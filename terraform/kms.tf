@@ -17,7 +17,6 @@ resource "aws_kms_key" "members" {
   description              = "members of etcd"
   customer_master_key_spec = "ECC_NIST_P256"
   key_usage                = "SIGN_VERIFY"
-  deletion_window_in_days  = 30
   policy                   = local.key_policy
 }
 
@@ -30,7 +29,6 @@ resource "aws_kms_key" "clients" {
   description              = "clients of etcd"
   customer_master_key_spec = "ECC_NIST_P256"
   key_usage                = "SIGN_VERIFY"
-  deletion_window_in_days  = 30
   policy                   = local.key_policy
 }
 

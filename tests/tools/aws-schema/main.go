@@ -117,6 +117,17 @@ func (server) ConfigureProvider(context.Context, *tfprotov5.ConfigureProviderReq
 	}}}, nil
 }
 
+// There is one version of each schema. tofu asks for this of its own mocks' resources when it removes them.
+func (s server) UpgradeResourceState(_ context.Context, request *tfprotov5.UpgradeResourceStateRequest) (*tfprotov5.UpgradeResourceStateResponse, error) {
+	kind := (&tfprotov5.Schema{Block: s.schemas.Resource[request.TypeName].wire()}).ValueType()
+	state, err := request.RawState.Unmarshal(kind)
+	if err != nil {
+		return nil, err
+	}
+	same, err := tfprotov5.NewDynamicValue(kind, state)
+	return &tfprotov5.UpgradeResourceStateResponse{UpgradedState: &same}, err
+}
+
 func (server) StopProvider(context.Context, *tfprotov5.StopProviderRequest) (*tfprotov5.StopProviderResponse, error) {
 	return &tfprotov5.StopProviderResponse{}, nil
 }
