@@ -5,9 +5,10 @@ variable "name" {
   type        = string
 
   validation {
-    # A load balancer's name has at most 32 characters, the beginning of a bucket's 37.
-    condition     = can(regex("^[a-z][a-z0-9-]{0,24}[a-z0-9]$", var.name)) && !startswith(var.name, "internal-")
-    error_message = "The name must have 2 to 26 lower-case letters, digits and dashes, begin with a letter, not end with a dash, and not begin with internal-."
+    # A load balancer's name has at most 32 characters, the beginning of a bucket's 37. AWS keeps internal- for load
+    # balancers and sg- for security groups.
+    condition     = can(regex("^[a-z][a-z0-9-]{0,24}[a-z0-9]$", var.name)) && !can(regex("^(internal|sg)-", var.name))
+    error_message = "The name must have 2 to 26 lower-case letters, digits and dashes, begin with a letter, end with no dash, and not begin with internal- or sg-."
   }
 }
 

@@ -46,6 +46,16 @@ run "a_name_that_aws_keeps" {
   expect_failures = [var.name]
 }
 
+run "a_name_of_a_security_group" {
+  command = plan
+
+  variables {
+    name = "sg-etcd"
+  }
+
+  expect_failures = [var.name]
+}
+
 run "an_even_size" {
   command = plan
 
@@ -313,7 +323,6 @@ run "a_subnet_of_another_vpc" {
 
   expect_failures = [data.aws_subnet.given]
 }
-
 
 run "two_subnets_in_one_zone" {
   command = plan

@@ -66,6 +66,7 @@ fn told() -> Vec<(String, String)> {
         file.starts_with("systemd/")
             || file.starts_with("docs/")
             || file.starts_with("cloudformation/")
+            || file.starts_with("terraform/")
             || file.ends_with(".bu")
             || ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Dockerfile", ".ci/run"].contains(&file.as_str())
     };

@@ -82,7 +82,7 @@ fn links_lead_somewhere() {
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
     let heading = |line: &str| line.strip_prefix('#').map(|rest| anchor(rest.trim_start_matches('#').trim()));
-    for file in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/first-cluster.md"] {
+    for file in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/first-cluster.md", "terraform/README.md"] {
         let text = read(file);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (path, name) = target.split_once('#').unwrap_or((target, ""));

@@ -210,7 +210,11 @@ resource "aws_instance" "this" {
     encrypted   = true
   }
 
-  depends_on = [aws_iam_role_policy.this]
+  depends_on = [
+    aws_iam_role_policy.this,
+    aws_vpc_security_group_egress_rule.members,
+    aws_vpc_security_group_ingress_rule.members,
+  ]
 
   lifecycle {
     ignore_changes = [
