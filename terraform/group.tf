@@ -81,8 +81,14 @@ resource "aws_autoscaling_group" "this" {
     version = aws_launch_template.this.latest_version
   }
 
+  # A group that is late must not fail: the provider would call it tainted, and the next apply replace it.
+  wait_for_capacity_timeout = "0"
+
   # Not ELB: where the quorum is lost every member fails its check, and the group would terminate them all.
   health_check_type = "EC2"
+  # As AWS has it. The provider's own default is five minutes.
+  health_check_grace_period = 0
+
   target_group_arns = [aws_lb_target_group.this.arn]
 
   # Here, and not as resources of their own, which would come after the first instances.
@@ -145,7 +151,12 @@ resource "aws_autoscaling_group" "this" {
 
   # Never create_before_destroy, which needs a new name: another ARN is another group, and so another, empty cluster.
   lifecycle {
-    # The agent's: they are what the cluster is known by.
-    ignore_changes = [tag]
+    ignore_changes = [
+      # The agent's: they are what the cluster is known by.
+      tag,
+      # At a change of these the provider replaces the group (ForceNew in its internal/service/autoscaling/group.go). To
+      # change a hook of a group that is there, put it by hand.
+      initial_lifecycle_hook,
+    ]
   }
 }

@@ -1,4 +1,5 @@
-# Who may reach whom. Every rule is a resource of its own: the groups name each other.
+# Who may reach whom. Every rule is a resource of its own: the groups name each other. A description has no apostrophe, at
+# which EC2 refuses it.
 
 resource "aws_security_group" "clients" {
   name_prefix = "${var.name}-clients-"
@@ -67,7 +68,7 @@ resource "aws_vpc_security_group_ingress_rule" "members_from_balancer" {
 # etcd's health and metrics, without TLS: a check cannot show the certificate that port 2379 asks for.
 resource "aws_vpc_security_group_ingress_rule" "health_from_balancer" {
   security_group_id            = aws_security_group.members.id
-  description                  = "the load balancer's health check"
+  description                  = "health check of the load balancer"
   ip_protocol                  = "tcp"
   from_port                    = 2381
   to_port                      = 2381

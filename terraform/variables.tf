@@ -84,6 +84,17 @@ variable "client_security_groups" {
   description = "Security groups whose members are clients too, besides the one that the module makes: a name of your choice, and the id."
   type        = map(string)
   default     = {}
+
+  validation {
+    # They stand in the descriptions of rules.
+    condition     = alltrue([for name in keys(var.client_security_groups) : can(regex("^[A-Za-z0-9 ._-]{1,100}$", name))])
+    error_message = "The names of client_security_groups must have letters, digits, blanks, dots, dashes and underscores only, and 100 at most."
+  }
+
+  validation {
+    condition     = !contains(keys(var.client_security_groups), var.name)
+    error_message = "The client_security_groups must not have the cluster's name, which stands for the group that the module makes."
+  }
 }
 
 # ---------------------------------------------------------------- the instances

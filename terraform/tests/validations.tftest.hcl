@@ -56,6 +56,26 @@ run "a_name_of_a_security_group" {
   expect_failures = [var.name]
 }
 
+run "clients_whose_name_ec2_refuses" {
+  command = plan
+
+  variables {
+    client_security_groups = { "the app's" = "sg-1" }
+  }
+
+  expect_failures = [var.client_security_groups]
+}
+
+run "clients_in_the_name_of_the_cluster" {
+  command = plan
+
+  variables {
+    client_security_groups = { etcd = "sg-1" }
+  }
+
+  expect_failures = [var.client_security_groups]
+}
+
 run "an_even_size" {
   command = plan
 
