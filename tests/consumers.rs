@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::cli::{GROUP, alone, group_of};
 use crate::scenario::{form, on_both_ends, on_one_etcd, whole};
 use crate::support::aws::{Action, Fault, Often};
+use crate::support::child::Child;
 use crate::support::node::{Node, Run};
 use crate::support::rig::Rig;
+use crate::support::skip;
 
 const FOLLOW: [&str; 3] = ["--proxy-mode", "--scaling-group-name", GROUP];
 
@@ -19,6 +23,7 @@ on_one_etcd!(
     f115_another_cluster_on_the_known_addresses_is_not_followed_without_aws,
     f115_with_endpoints_to_begin_with_nothing_is_asked_of_aws,
     f115_what_cannot_be_kept_is_told_and_stops_nobody,
+    f30_an_endpoint_may_be_an_ipv6_address,
 );
 
 async fn f115_a_consumer_that_knows_its_cluster_asks_nothing_of_aws(rig: Rig) {
@@ -125,6 +130,30 @@ async fn f115_with_endpoints_to_begin_with_nothing_is_asked_of_aws(rig: Rig) {
     assert_eq!(run.code, 75, "{}", run.stderr);
     assert!(run.stderr.contains("none of 2 instances answers") && !run.stderr.contains("AWS"), "{}", run.stderr);
     assert_eq!(calls_of(&rig, &consumer), Vec::<String>::new());
+}
+
+async fn f30_an_endpoint_may_be_an_ipv6_address(rig: Rig) {
+    let free = || TcpListener::bind("[::1]:0").and_then(|listener| listener.local_addr());
+    let (Ok(client), Ok(peer)) = (free(), free()) else { return skip("this machine has no IPv6") };
+    let mut etcd = Command::new(&rig.programs.etcd);
+    let data = rig.directory.path().join("six");
+    etcd.args([
+        "--name=six",
+        &format!("--data-dir={}", data.display()),
+        &format!("--initial-cluster=six=http://{peer}"),
+    ])
+    .args(["listen-client-urls", "advertise-client-urls"].map(|option| format!("--{option}=http://{client}")))
+    .args(["listen-peer-urls", "initial-advertise-peer-urls"].map(|option| format!("--{option}=http://{peer}")))
+    .stdout(Stdio::null())
+    .stderr(Stdio::null());
+    let _etcd = Child::spawn(etcd).unwrap();
+    let consumer = outside(&rig);
+    let endpoint = format!("http://{client}");
+    let options =
+        ["--proxy-mode", &format!("--endpoints={endpoint}"), &format!("--etcd-client-port={}", client.port())];
+    let run = consumer.agent("run", &options.map(|option| option as &str)).await.unwrap();
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(consumer.environment().unwrap().unwrap()["ETCD_ENDPOINTS"], endpoint);
 }
 
 async fn f115_what_cannot_be_kept_is_told_and_stops_nobody(rig: Rig) {

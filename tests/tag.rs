@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::net::UnixDatagram;
 
-use crate::cli::{GROUP, rig};
+use crate::cli::{GROUP, alone, rig};
 use crate::scenario::{PATIENCE, cluster_id, form, tagged, whole};
 use crate::support::aws::{Action, Fault, Often};
 use crate::support::node::Event;
@@ -172,4 +172,29 @@ async fn b12_f95_the_cluster_of_force_is_joined_without_force() {
     nodes.push(joiner);
     whole(&rig, &nodes).await;
     assert_eq!(tag(&rig), Some(decimal), "what names this cluster is left as it is");
+}
+
+/// Beside every start of etcd, on each node of an account that asks too much already.
+#[tokio::test]
+async fn f66_ready_asks_a_throttled_aws_for_the_tag_less_and_less_often() {
+    let rig = rig();
+    let nodes = form(&rig, 1).await;
+    tagged(&nodes).await;
+    rig.aws.inject(Action::DescribeAutoScalingGroups, Fault::Throttle, Often::Always);
+    rig.aws.forget_calls();
+    let run = nodes[0].agent("ready", &["--deadline=6s"]).await.unwrap();
+    assert_eq!(run.code, 69, "{}", run.stderr);
+    let asked = rig.aws.count(Action::DescribeAutoScalingGroups);
+    assert!((2..=6).contains(&asked), "AWS was asked {asked} times in six seconds");
+}
+
+#[tokio::test]
+async fn f94_a_founding_whose_tag_is_refused_says_so() {
+    let (rig, node) = alone();
+    rig.aws.inject(Action::CreateOrUpdateTags, Fault::Contend, Often::Always);
+    let run = node.agent("run", &["--deadline=3s"]).await.unwrap();
+    let error = run.stderr.lines().find(|line| line.starts_with('E')).unwrap_or_default();
+    let says = ["reason=tag-refused", "ResourceContention"].iter().all(|word| error.contains(word));
+    assert!(run.code == 69 && says, "{}", run.stderr);
+    assert_eq!(node.environment(), Ok(None));
 }

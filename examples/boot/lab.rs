@@ -158,6 +158,9 @@ impl Lab {
         let imds =
             imds::Imds::start(self.cloud.clone(), &instance, metadata, None).map_err(|error| error.to_string())?;
         imds.answer("/2019-10-01/user-data", 200, config);
+        // The VPC's DHCP options set a domain of its own, and no DNS server knows a name in that (Amazon VPC User Guide,
+        // "DHCP option sets"). EC2's name of the instance stays what it is.
+        imds.answer("/latest/meta-data/local-hostname", 200, &format!("ip-{a}-{b}-{c}-{host}.corp.example.com"));
         let mut layers = Vec::from([self.image.root.clone()]);
         if self.image.flavour == Flavour::Flatcar {
             layers.push(self.image.layers.join("flatcar"));

@@ -52,6 +52,8 @@ pub struct Cloud {
     identity: Option<Identity>,
     services: Option<Services>,
     last: Option<(Seen<Group>, Seen<Ec2>)>,
+    last_group: Option<Seen<Group>>,
+    last_hooks: Option<Seen<Vec<Hook>>>,
 }
 
 /// How AWS and the metadata are reached.
@@ -78,7 +80,16 @@ struct Services {
 impl Cloud {
     /// Has not asked yet.
     pub fn new(group: WhichGroup) -> Self {
-        Self { ways: OnceLock::new(), group, region: None, identity: None, services: None, last: None }
+        Self {
+            ways: OnceLock::new(),
+            group,
+            region: None,
+            identity: None,
+            services: None,
+            last: None,
+            last_group: None,
+            last_hooks: None,
+        }
     }
 
     /// The same of a region, for who is no instance of it.
@@ -140,12 +151,15 @@ impl Cloud {
     }
 
     /// The group's lifecycle hooks.
-    pub async fn fetch_hooks(&mut self, group: &str) -> Seen<Vec<Hook>> {
+    pub async fn look_at_hooks(&mut self, fresh: Freshness, group: &str) -> Seen<Vec<Hook>> {
+        if let (Some(last), Freshness::LastReply) = (&self.last_hooks, fresh) {
+            return last.clone();
+        }
         let hooks = match self.services().await {
             Ok(services) => services.autoscaling.fetch_hooks(group).await.map_err(Blind::from),
             Err(why) => Err(why),
         };
-        hooks.map_or_else(Seen::No, Seen::Yes)
+        self.last_hooks.insert(hooks.map_or_else(Seen::No, Seen::Yes)).clone()
     }
 
     /// Says that an instance need not wait for a lifecycle hook any more.
@@ -213,6 +227,15 @@ impl Cloud {
         let me = self.identity().await?.instance;
         let ec2 = self.services().await?.instances.fetch(&BTreeSet::from([me.clone()])).await?;
         Ok(ec2.found.get(&me).and_then(|instance| instance.addresses.dns_name.clone()))
+    }
+
+    /// The group alone.
+    pub async fn look_at_group(&mut self, fresh: Freshness) -> Seen<Group> {
+        if let (Some(last), Freshness::LastReply) = (&self.last_group, fresh) {
+            return last.clone();
+        }
+        let group = self.fetch_group().await.map_or_else(Seen::No, Seen::Yes);
+        self.last_group.insert(group).clone()
     }
 
     /// The group as it is now.

@@ -11,7 +11,7 @@ use super::drive::{Course, Drive};
 use super::dry_run::{BETWEEN_LOOKS, foresee_all};
 use super::run::COURSE as RUN;
 use super::tell::{fail, print};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Freshness};
 use crate::config::Config;
 use crate::decide::doctor::examine;
 use crate::etcd::environment;
@@ -82,7 +82,7 @@ fn read_units(file: PathBuf) -> Result<Vec<Unit>, String> {
 
 async fn look_at_hooks(cloud: &mut Cloud, observation: &Observation) -> Seen<Vec<Hook>> {
     match &observation.group {
-        Seen::Yes(group) if group.plain.is_none() => cloud.fetch_hooks(&group.name).await,
+        Seen::Yes(group) if group.plain.is_none() => cloud.look_at_hooks(Freshness::Fresh, &group.name).await,
         Seen::Yes(_) => Seen::No(Blind::not_asked()),
         Seen::No(blind) => Seen::No(blind.clone()),
     }

@@ -5,11 +5,14 @@
 //! Started beside etcd, not after it. Idempotent, and bounded by `--deadline`.
 
 use sd_notify::NotifyState;
-use tracing::{error, info, warn};
+use tokio::time::Instant;
+use tracing::{info, warn};
 
 use super::drive::{Course, Drive, WithoutTag};
 use super::pace::Rhythm;
-use crate::decide::ready::{released, serves, tagged};
+use super::tell::{ended, fail};
+use crate::config::Config;
+use crate::decide::ready::{released, serves, tagged, tagged_unless_held};
 use crate::exit::Exit;
 use crate::model::Action;
 use crate::observe::{OwnPorts, Scope};
@@ -25,16 +28,23 @@ const UNTIL_IT_SERVES: Course = Course {
     after_pass: |_, _, _| (),
 };
 const UNTIL_IT_IS_TAGGED: Course = Course { decide: tagged, scope: Scope::Group, ..UNTIL_IT_SERVES };
+/// But the group is not held up for a tag that is refused.
+const UNTIL_TAGGED_UNLESS_HELD: Course = Course { decide: tagged_unless_held, ..UNTIL_IT_IS_TAGGED };
 const UNTIL_IT_IS_RELEASED: Course =
     Course { decide: released, scope: Scope::LifeCycle, rhythm: Rhythm::Others, ..UNTIL_IT_SERVES };
 
 /// Waits, promotes, tags, and completes the launch hook.
-pub async fn ready(setup: &Setup) -> Exit {
-    if let Some(why) = setup.certificates.unusable() {
-        error!("{why}");
-        return Exit::NeedsOperator;
-    }
-    let mut drive = Drive::new(setup, UNTIL_IT_SERVES);
+pub async fn ready(config: Config) -> Exit {
+    let began = Instant::now();
+    let usable = Setup::new(config.clone()).and_then(|setup| match setup.certificates.unusable() {
+        None => Ok(setup),
+        Some(why) => Err(why.to_owned()),
+    });
+    let setup = match usable {
+        Ok(setup) => setup,
+        Err(why) => return ended(&config, "ready", began.elapsed(), fail(&why), None),
+    };
+    let mut drive = Drive::new(&setup, UNTIL_IT_SERVES);
     let exit = go_along(&mut drive).await;
     drive.ends("ready", exit)
 }
@@ -54,7 +64,7 @@ async fn go_along(drive: &mut Drive<'_>) -> Exit {
     if let Err(e) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("tell systemd that the member is ready: {e}, ignoring");
     }
-    drive.turn_to(UNTIL_IT_IS_TAGGED);
+    drive.turn_to(UNTIL_TAGGED_UNLESS_HELD);
     let tagged = drive.until_done().await;
     // Most instances wait for nothing any more.
     if tagged.as_ref().is_ok_and(|(seen, _)| released(seen, &drive.setup.config.policy).action == Action::Rest) {
@@ -64,7 +74,14 @@ async fn go_along(drive: &mut Drive<'_>) -> Exit {
         return tagged.map_or_else(|exit| exit, |_| Exit::Done);
     }
     drive.turn_to(UNTIL_IT_IS_RELEASED);
-    // A tag that cannot be written is no reason to hold the group up.
     let released = drive.until_done().await;
+    let put_off = tagged.as_ref().is_ok_and(|(_, decision)| decision.action == Action::Rest);
+    let tagged = match put_off {
+        true => {
+            drive.turn_to(UNTIL_IT_IS_TAGGED);
+            drive.until_done().await
+        }
+        false => tagged,
+    };
     tagged.and(released).map_or_else(|exit| exit, |_| Exit::Done)
 }

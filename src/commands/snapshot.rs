@@ -105,9 +105,10 @@ impl Run<'_> {
         let (config, place) = (&self.setup.config, self.place);
         let mut cloud = self.setup.cloud();
         let store = Store::open(place, &config.snapshots, &mut cloud).await.map_err(Reason::SnapshotsBlind)?;
+        let saved = saved::read_identity(&config.state_dir);
         let me = match cloud.identity().await {
-            Ok(me) => me,
-            Err(why) => saved::read_identity(&config.state_dir).ok_or(Reason::MetadataBlind(why))?,
+            Ok(me) => me.known_as(saved.as_ref()),
+            Err(why) => saved.ok_or(Reason::MetadataBlind(why))?,
         };
         let url = config.policy.client_url(&me.addresses).ok_or(Reason::NoOwnAddress)?;
         let own = self.setup.ports().ask_client(&url).await;

@@ -137,9 +137,9 @@ fn contradiction(o: &Observation, me: Option<&Identity>, ec2: &Ec2, owner: &Inst
     (!vacant).then(why)
 }
 
-/// The instance that a member stands for: by its name, or else by its address (F26).
+/// The instance that a member stands for: by its own word, or else by its address (F26).
 pub(super) fn owner_of(m: &Member, ec2: &Ec2, group: &Group) -> Option<InstanceId> {
-    InstanceId::from_member_name(&m.name).or_else(|| {
+    m.instance().or_else(|| {
         let holders = ec2.found.iter().filter(|(_, i)| holds(i, m));
         holders
             .min_by_key(|(id, i)| (i.state.has_ended(), !group.instances.contains_key(*id)))

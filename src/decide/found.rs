@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::founders::{Disk, Lives, founders_sighting, gave_up, instance_of, lost_founders, statement_of, tagged};
 use super::start::{clear_backend, earlier, refuse, set_aside, wait};
 use super::version::{clash, own_version, versions};
-use super::view::{describe, elapsed, etcds, own_group, peer_views, quorum};
+use super::view::{describe, elapsed, etcds, own_group, peer_views, quorum, tag_refused};
 use crate::model::agreement;
 use crate::model::agreement::Tagged;
 use crate::model::{
@@ -190,6 +190,7 @@ impl Beginning<'_> {
             // By force, and so that all others can join it.
             tags.insert(CLUSTER_TAG.to_owned(), agreement.cluster.to_string());
         }
+        let reason = tag_refused(self.o, agreement.cluster).unwrap_or(reason);
         Decision { action: Action::Change(Change::TagGroup { group: self.group.name.clone(), tags }), reason }
     }
 

@@ -163,8 +163,7 @@ pub fn remember(o: &Observation, p: &Policy) -> History {
     // A consumer asks no peer port, and knows what a quorum confirms only.
     let confirmed = client_views(o).filter_map(|(_, view)| view.quorum_list.ok()).flatten();
     let members = listed.values().copied().chain(confirmed);
-    let mut member_instances: BTreeSet<InstanceId> =
-        members.filter_map(|m| InstanceId::from_member_name(&m.name)).collect();
+    let mut member_instances: BTreeSet<InstanceId> = members.filter_map(Member::instance).collect();
     let tag = o.group.ok().and_then(tagged);
     let mut founding: Vec<InstanceId> = tag.into_iter().flat_map(|t| t.founders).map(|(id, _)| id).collect();
     founding.extend(own_founders(o));
@@ -211,9 +210,7 @@ fn looks_gone(o: &Observation, p: &Policy, m: &Member) -> bool {
         Verdict::Dead(_) => silent(o, p, m) || matches!(o.own_data, OwnData::Log { .. }),
         Verdict::Unknown(_) => {
             silent(o, p, m)
-                && own_group(o).is_ok_and(|(_, _, ec2)| {
-                    InstanceId::from_member_name(&m.name).is_some_and(|owner| ec2.asked.contains(&owner))
-                })
+                && own_group(o).is_ok_and(|(_, _, ec2)| m.instance().is_some_and(|owner| ec2.asked.contains(&owner)))
         }
         Verdict::Foreign(_) => silent(o, p, m),
         Verdict::Me | Verdict::Alive(_) => false,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::life::{complete, is_unknown, keep_waiting};
 use super::sound::{check_sound, has_been_sound};
 use super::start::{refuse, wait};
-use super::view::me_and_group;
+use super::view::{me_and_group, tag_refused};
 use crate::model::{
     Action, BlindKind, CLUSTER_TAG, Change, ClientView, ClusterId, Decision, Group, Hook, Identity, InitialCluster,
     LifecycleState, Member, MemberId, Observation, OwnData, PeerAnswer, Policy, Probe, Reason, Seen, Transition,
@@ -72,7 +72,21 @@ pub fn tagged(o: &Observation, p: &Policy) -> Decision {
         Some(tag) if !cluster.is_meant_by(tag) && p.initial_cluster != InitialCluster::Force => {
             refuse(Reason::NotTheTaggedCluster { tag: tag.clone(), seen: cluster })
         }
-        Some(_) | None => Decision { action: tag(&group.name, cluster), reason: untagged(o, cluster) },
+        Some(_) | None => {
+            let reason = tag_refused(o, cluster).unwrap_or(Reason::Untagged { cluster });
+            Decision { action: tag(&group.name, cluster), reason }
+        }
+    }
+}
+
+/// The same, but for a tag that is refused while the group waits for this instance: the group is not held up for that.
+pub fn tagged_unless_held(o: &Observation, p: &Policy) -> Decision {
+    let decision = tagged(o, p);
+    let state = me_and_group(o).ok().and_then(|(me, group)| group.instances.get(&me.instance));
+    let held = state == Some(&LifecycleState::PendingWait);
+    match held && matches!(decision.reason, Reason::TagRefused { .. }) {
+        true => Decision { action: Action::Rest, ..decision },
+        false => decision,
     }
 }
 
@@ -126,13 +140,6 @@ fn votes(o: &Observation, me: &Identity) -> bool {
 fn tag(group: &str, cluster: ClusterId) -> Action {
     let tags = BTreeMap::from([(CLUSTER_TAG.to_owned(), cluster.to_string())]);
     Action::Change(Change::TagGroup { group: group.to_owned(), tags })
-}
-
-fn untagged(o: &Observation, cluster: ClusterId) -> Reason {
-    match o.history.as_ref().and_then(|before| before.deeds.tag_refused.clone()) {
-        Some(blind) => Reason::TagRefused { cluster, blind },
-        None => Reason::Untagged { cluster },
-    }
 }
 
 fn as_client(probe: &Probe) -> Option<&ClientView> {

@@ -224,6 +224,12 @@ pub(super) fn me_and_group(o: &Observation) -> Result<(&Identity, &Group), Reaso
     }
 }
 
+/// Why the group is not tagged with this cluster's id, where that was tried in vain.
+pub(super) fn tag_refused(o: &Observation, cluster: ClusterId) -> Option<Reason> {
+    let blind = o.history.as_ref()?.deeds.tag_refused.clone()?;
+    Some(Reason::TagRefused { cluster, blind })
+}
+
 /// The group, EC2's reply and this node, where both replies hold this node: a reply that lacks the one who asks is
 /// partial or another's, and proves nothing (F34).
 pub(super) fn own_group(o: &Observation) -> Result<(&Identity, &Group, &Ec2), Reason> {

@@ -34,7 +34,7 @@ pub async fn connect(tls: Option<&Tls>, url: &MemberUrl, address: IpAddr, timeou
     let to = url.clone();
     let dial = service_fn(move |_| dial(config.clone(), to.clone(), address));
     // What is encrypted is so below gRPC.
-    let endpoint = Endpoint::from_shared(format!("http://{}:{}", url.host(), url.port()))?.connect_timeout(timeout);
+    let endpoint = Endpoint::from_shared(format!("http://{}", url.authority()))?.connect_timeout(timeout);
     let channel = endpoint.connect_with_connector(dial).await?;
     Client::from_channel(Channel::Tonic(channel), None).await
 }

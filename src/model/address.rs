@@ -24,6 +24,14 @@ impl InstanceId {
         shape.then(|| Self(name.to_owned()))
     }
 
+    /// The instance that a host is the resource name of, such as `i-0123456789abcdef0.eu-west-1.compute.internal`; None
+    /// for any other host (EC2 user guide, "EC2 instance hostnames", read 2026-11-26).
+    pub fn from_resource_name(host: &str) -> Option<Self> {
+        let (label, domain) = host.split_once('.')?;
+        let is_ec2s = domain == "ec2.internal" || domain.ends_with(".compute.internal");
+        Self::from_member_name(label).filter(|_| is_ec2s)
+    }
+
     /// The id as AWS writes it.
     pub fn as_str(&self) -> &str {
         &self.0

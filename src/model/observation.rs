@@ -78,9 +78,9 @@ impl Observation {
         self.me.blind().is_some_and(|blind| blind.kind == BlindKind::NotAsked)
     }
 
-    /// Whether AWS asked for patience in this pass, at either of its two answers.
+    /// Whether AWS asked for patience in this pass, at any of its answers.
     pub fn is_throttled(&self) -> bool {
-        let blinds = [self.group.blind(), self.ec2.blind()];
+        let blinds = [self.group.blind(), self.ec2.blind(), self.hooks.blind()];
         blinds.into_iter().flatten().any(|blind| blind.kind == BlindKind::Throttled)
     }
 }
@@ -111,6 +111,18 @@ pub struct Identity {
     pub vpc_ranges: Vec<IpNet>,
     /// Where the Auto Scaling group wants this instance; None outside a group and before it is known (F65).
     pub target_lifecycle_state: Option<LifecycleState>,
+}
+
+impl Identity {
+    /// The same under the private DNS name that EC2 gave this instance when it was saved. The others know it by that one;
+    /// the metadata's is another where DHCP sets a domain of its own, and may not resolve.
+    #[must_use]
+    pub fn known_as(mut self, saved: Option<&Self>) -> Self {
+        if let Some(saved) = saved.filter(|saved| saved.instance == self.instance) {
+            self.addresses.dns_name = saved.addresses.dns_name.clone().or(self.addresses.dns_name);
+        }
+        self
+    }
 }
 
 /// The node's own etcd data directory.
@@ -345,6 +357,13 @@ impl Member {
     /// Whether its etcd has ever run inside the cluster. A name proves nothing: founders have one from the start.
     pub fn published(&self) -> bool {
         !self.client_urls.is_empty()
+    }
+
+    /// The instance that it says it is of: by its name, or, before it has one, by a resource name that it is reached at.
+    /// None where neither is an instance's id.
+    pub fn instance(&self) -> Option<InstanceId> {
+        let host = |url: &MemberUrl| InstanceId::from_resource_name(url.host());
+        InstanceId::from_member_name(&self.name).or_else(|| self.peer_urls.iter().find_map(host))
     }
 }
 

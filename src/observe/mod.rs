@@ -196,20 +196,21 @@ impl Observer {
             Scope::Everything | Scope::LifeCycle | Scope::Outside => {
                 self.look_at_cloud(cloud, fresh, &me, history.as_ref(), &own_data).await
             }
-            Scope::Group => (cloud.fetch_group().await.map_or_else(Seen::No, Seen::Yes), Seen::No(Blind::not_asked())),
+            Scope::Group => (cloud.look_at_group(fresh).await, Seen::No(Blind::not_asked())),
             Scope::Myself | Scope::Last => (Seen::No(Blind::not_asked()), Seen::No(Blind::not_asked())),
         };
-        if let (Seen::No(_), OwnData::Log { .. }, Some(saved)) = (&me, &own_data, &self.sources.saved_identity) {
-            me = Seen::Yes(saved.clone());
-        }
+        me = match (me, &own_data, &self.sources.saved_identity) {
+            (Seen::No(_), OwnData::Log { .. }, Some(saved)) => Seen::Yes(saved.clone()),
+            (Seen::Yes(me), _, saved) => Seen::Yes(me.known_as(saved.as_ref())),
+            (me, _, _) => me,
+        };
         if let (Seen::Yes(me), Seen::Yes(ec2)) = (&mut me, &ec2) {
-            // The others know this node by EC2's name for it. The metadata's differs where DHCP sets another domain.
             let name = ec2.found.get(&me.instance).and_then(|i| i.addresses.dns_name.clone());
             me.addresses.dns_name = name.or(me.addresses.dns_name.take());
         }
         let (notices, hooks) = match scope {
-            Scope::LifeCycle => (cloud.fetch_notices().await, look_at_hooks(cloud, &me, &group).await),
-            Scope::Outside => (Seen::No(Blind::not_asked()), look_at_hooks(cloud, &me, &group).await),
+            Scope::LifeCycle => (cloud.fetch_notices().await, look_at_hooks(cloud, fresh, &me, &group).await),
+            Scope::Outside => (Seen::No(Blind::not_asked()), look_at_hooks(cloud, fresh, &me, &group).await),
             Scope::Everything | Scope::Myself | Scope::Group | Scope::Last => {
                 (Seen::No(Blind::not_asked()), Seen::No(Blind::not_asked()))
             }
@@ -305,7 +306,7 @@ impl Observer {
         let asked: BTreeSet<MemberUrl> = probes.iter().map(|probe| probe.asked.clone()).collect();
         // The address of a terminated instance answers nobody, and waiting for that costs a second a pass. One that
         // does answer is asked again: it speaks against EC2's word (F88).
-        let instance = |m: &Member| ec2.ok()?.found.get(&InstanceId::from_member_name(&m.name)?);
+        let instance = |m: &Member| ec2.ok()?.found.get(&m.instance()?);
         let worth_it =
             |m: &Member, url: &MemberUrl| !instance(m).is_some_and(is_terminated) || self.heard.contains(url);
         let listed = probes.iter().flat_map(listed_by);
@@ -343,11 +344,16 @@ impl Observer {
 }
 
 /// The hooks are asked for only while an instance waits for one, or this one may.
-async fn look_at_hooks(cloud: &mut Cloud, me: &Seen<Identity>, group: &Seen<Group>) -> Seen<Vec<Hook>> {
+async fn look_at_hooks(
+    cloud: &mut Cloud,
+    fresh: Freshness,
+    me: &Seen<Identity>,
+    group: &Seen<Group>,
+) -> Seen<Vec<Hook>> {
     let target = me.ok().and_then(|me| me.target_lifecycle_state.as_ref());
     let goes = target.is_some_and(LifecycleState::is_terminating);
     match group.ok().filter(|group| goes || group.instances.values().any(LifecycleState::waits_for_hook)) {
-        Some(group) => cloud.fetch_hooks(&group.name).await,
+        Some(group) => cloud.look_at_hooks(fresh, &group.name).await,
         None => Seen::No(Blind::not_asked()),
     }
 }

@@ -108,6 +108,17 @@ fn f26_a_nameless_member_is_known_by_its_address() {
         .removes(4, dead(&hand_named, is(4, "shutting-down")));
 }
 
+/// EC2 takes the name from who is terminated, and no address is in it.
+#[test]
+fn f26_a_nameless_member_at_a_resource_name_is_of_that_instance() {
+    let at = |host: String| Member { peer_urls: vec![url(&format!("http://{host}:2380"))], ..unstarted(4) };
+    let ours = at(format!("{}.eu-west-1.compute.internal", id(4)));
+    Scene::replacing(ours.clone()).known(4, "terminated").removes(4, dead(&ours, is(4, "terminated")));
+    Scene::replacing(ours).known(4, "running").again(3600).waits("other-joining");
+    let no_name_of_ec2 = at(format!("{}.example.org", id(4)));
+    Scene::replacing(no_name_of_ec2).known(4, "terminated").again(3600).waits("other-joining");
+}
+
 #[test]
 fn f26_an_address_belongs_to_the_living_of_its_holders() {
     // EC2's words about the old holder lag; neither is listed by the group.

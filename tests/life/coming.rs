@@ -8,6 +8,7 @@ use super::{LAUNCH, PATIENCE, formed, hooks, in_service, lifecycle, voters};
 use crate::scenario::{GROUP, intact, on_both_ends, on_one_etcd, put};
 use crate::support::asg::refresh::Preferences;
 use crate::support::asg::{Hook, Outcome, Scaling};
+use crate::support::aws::{Action, Fault, Often};
 use crate::support::child::Signal;
 use crate::support::living::Living;
 use crate::support::node::{Event, Node};
@@ -20,6 +21,7 @@ on_one_etcd!(
     t05_a_broken_image_takes_no_more_voters_than_the_others_can_spare,
     t26_a_clock_that_is_set_back_holds_no_heartbeat_up,
     t03_a_hook_of_another_name_is_told_of_and_left_alone,
+    t02_a_tag_that_is_refused_holds_no_instance_up_and_comes_later,
     t13_a_launch_that_is_rolled_back_leaves_no_member,
     t22_the_group_waits_while_a_voter_has_an_alarm,
     t25_a_group_of_one_survives_its_own_replacement,
@@ -46,12 +48,16 @@ async fn t04_the_group_waits_while_a_voter_is_ill_and_goes_on_by_itself(mut rig:
     ready_says(&mut group, "the member is a voter").await;
     group.nodes[0].signal(Signal::Freeze);
     ready_says(&mut group, "reason=cluster-unsound").await;
+    group.rig.aws.forget_calls();
     // Beyond the hook's own timeout.
     let until = std::time::Instant::now() + Duration::from_secs(40);
     group.until(PATIENCE, async |_| if std::time::Instant::now() > until { Ok(()) } else { Err(String::new()) }).await;
     let newest = group.nodes.last().expect("there are four");
     assert_eq!(lifecycle(group.rig, newest), "Pending:Wait", "{}", newest.story());
     assert!(newest.log("ready.log").matches("the group waits on").count() >= 3, "{}", newest.log("ready.log"));
+    let counts = group.rig.aws.counts();
+    let (hooks, groups) = (counts["DescribeLifecycleHooks"], counts["DescribeAutoScalingGroups"]);
+    assert!(hooks <= groups, "the hooks are asked for {hooks} times, and the group {groups} times");
     group.nodes.iter().filter(|node| node.instance == ill).for_each(|node| node.signal(Signal::Thaw));
     in_service(&mut group, 4).await;
 }
@@ -105,6 +111,29 @@ async fn t02_a_hook_that_is_refused_at_first_is_completed_in_the_end(mut rig: Ri
     let group = formed(&mut rig, 1, scaling).await;
     let log = group.nodes[0].log("ready.log");
     assert!(log.contains("No active Lifecycle Action") && log.contains("completed the lifecycle hook"), "{log}");
+}
+
+async fn t02_a_tag_that_is_refused_holds_no_instance_up_and_comes_later(mut rig: Rig) {
+    rig.setup.watches = true;
+    let mut group = Living::begin(&rig, GROUP, (1, 2), hooks());
+    // That of the founding is written: etcd is started after it.
+    group
+        .until(PATIENCE, async |group| match group.nodes.first().map(Node::environment) {
+            Some(Ok(Some(_))) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    rig.aws.inject(Action::CreateOrUpdateTags, Fault::Contend, Often::Always);
+    in_service(&mut group, 1).await;
+    let log = group.nodes[0].log("ready.log");
+    assert!(log.contains("reason=tag-refused") && log.contains("completed the lifecycle hook"), "{log}");
+    rig.aws.heal();
+    group
+        .until(PATIENCE, async |group| {
+            let tags = group.rig.cloud.now().groups[GROUP].tags.clone();
+            if tags.contains_key("etcd-bootstrap/cluster-id") { Ok(()) } else { Err(format!("{tags:?}")) }
+        })
+        .await;
 }
 
 async fn t03_a_hook_of_another_name_is_told_of_and_left_alone(mut rig: Rig) {

@@ -117,8 +117,9 @@ impl Reason {
             Self::TagRefused { cluster, blind } => unseen(
                 blind,
                 format!("{blind}: the group is not tagged with cluster {cluster}: {UNTAGGED}"),
-                "`ready`: the group's tag could not be written",
-                "78: allow `autoscaling:CreateOrUpdateTags` in the role. 69: AWS is throttling or down; wait.",
+                "the group's tag could not be written",
+                "78: allow `autoscaling:CreateOrUpdateTags` in the role. 69: AWS is throttling or down, then wait; or the log \
+                 says what it has against the tag.",
             ),
             Self::FreshReplyNeeded => waits(
                 "what is decided now rests on a fresh reply of AWS",
