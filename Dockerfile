@@ -6,11 +6,14 @@
 # compiler for its target, which Debian has for the native one only.
 #
 # In a container a member needs the host's network (a consumer may do with the metadata service's hop limit at 2), and
-# what is not in the image: CA certificates for AWS, the two directories that it writes, etcd's data, etcd's version.
+# what is not in the image: CA certificates for AWS, the directories that it writes (that of the certificates where it has
+# them issued), etcd's data, etcd's version, and the options.
 #
 #   docker run --rm --network=host --user="$(id -u etcd):$(id -g etcd)" --env=ETCD_BOOTSTRAP_ETCD_VERSION=3.6.16 \
-#     -v /etc/ssl/certs:/etc/ssl/certs:ro -v /run/etcd-bootstrap:/run/etcd-bootstrap \
-#     -v /var/lib/etcd-bootstrap:/var/lib/etcd-bootstrap -v /var/lib/etcd:/var/lib/etcd etcd-bootstrap
+#     --env-file=/etc/etcd-bootstrap/etcd-bootstrap.env \
+#     -v /etc/ssl/certs:/etc/ssl/certs:ro -v /etc/ssl/certs/etcd:/etc/ssl/certs/etcd \
+#     -v /run/etcd-bootstrap:/run/etcd-bootstrap -v /var/lib/etcd-bootstrap:/var/lib/etcd-bootstrap \
+#     -v /var/lib/etcd:/var/lib/etcd etcd-bootstrap
 
 FROM rust:1.95 AS build
 ARG TARGETARCH

@@ -44,7 +44,7 @@ async fn carry_out(Cli { command, options }: Cli) -> Exit {
         }
         Command::Watch => commands::watch(config).await,
         Command::Status => with_setup(config, commands::status).await,
-        Command::Ready => with_setup(config, commands::ready).await,
+        Command::Ready => commands::ready(config).await,
         Command::Leave if dry_run => with_setup(config, async |s| commands::dry_run(s, commands::LEAVE).await).await,
         Command::Leave => with_setup(config, commands::leave).await,
         Command::Recover { from, yes, despite, foreign_snapshot: foreign } => {
@@ -62,10 +62,7 @@ async fn carry_out(Cli { command, options }: Cli) -> Exit {
             if let Some(why) = options.too_short_a_deadline() {
                 tracing::warn!("{why}, proceeding anyway");
             }
-            match commands::before_run(&config).await {
-                Ok(()) => with_setup(config, commands::run).await,
-                Err(exit) => exit,
-            }
+            commands::run(config).await
         }
     }
 }

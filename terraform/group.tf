@@ -77,7 +77,7 @@ resource "aws_autoscaling_group" "this" {
 
   launch_template {
     id = aws_launch_template.this.id
-    # A number, not $Latest: a refresh that fails is rolled back to the one before.
+    # A number, not $Latest: what an instance was launched from can be told.
     version = aws_launch_template.this.latest_version
   }
 

@@ -69,6 +69,13 @@ async fn each_command_leaves_metrics_of_its_own(mut rig: Rig) {
     consumer.agent("run", &follow).await.unwrap();
     let reason = "etcd_bootstrap_run_reason{command=\"consumer\",reason=\"no-member-answers\"} 1";
     has("consumer", &["etcd_bootstrap_run_exit_code{command=\"consumer\"} 75", reason]).await;
+
+    // One that does not come to look has an end too.
+    let fresh = rig.launch(Some("consumers")).unwrap();
+    for command in ["run", "ready"] {
+        fresh.agent(command, &["--user=root", "--password-file=/nowhere"]).await.unwrap();
+        has(command, &[&format!("etcd_bootstrap_run_exit_code{{command=\"{command}\"}} 78")]).await;
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Machine {
             ]
             .into_iter()
             .chain(etcd)
-            .chain([format!("--bind-ro={}:/usr/bin/etcdutl", image.restore_tool.display())])
+            .chain([format!("--bind-ro={}:/opt/bin/etcdutl", image.restore_tool.display())])
             .collect(),
             links_resolv_conf: image.root.join("etc/resolv.conf").is_symlink(),
             ignition: image.ignition.clone(),

@@ -59,13 +59,15 @@ struct State {
     /// By machine, name and type, since the trouble began.
     asked: BTreeMap<(IpAddr, String, u16), u32>,
     struck: usize,
+    /// Records of the VPC's own zone.
+    records: BTreeMap<String, Vec<Ipv4Addr>>,
 }
 
 /// What a question is answered with.
 enum Reply {
     NoSuchName,
-    /// None: the name has no address of that kind.
-    Address(Option<IpAddr>),
+    /// Empty: the name has no address of that kind.
+    Addresses(Vec<IpAddr>),
 }
 
 impl Resolver {
@@ -91,7 +93,13 @@ impl Resolver {
 
     /// Begins this trouble, and ends any other; None is fair weather.
     pub fn misbehave(&self, trouble: Option<Trouble>) {
-        *lock(&self.0) = State { trouble, ..State::default() };
+        let mut state = lock(&self.0);
+        *state = State { trouble, records: std::mem::take(&mut state.records), ..State::default() };
+    }
+
+    /// Gives a name these addresses.
+    pub fn record(&self, name: &str, addresses: Vec<Ipv4Addr>) {
+        lock(&self.0).records.insert(name.to_owned(), addresses);
     }
 
     /// How many answers the present trouble has spoilt.
@@ -114,39 +122,42 @@ impl State {
     /// What to say, and after how long.
     fn reply(&mut self, from: IpAddr, question: &Question<'_>) -> (Duration, Reply) {
         let name = question.qname.to_string().to_ascii_lowercase();
-        let Some(address) = address_of(&name) else { return (Duration::ZERO, Reply::NoSuchName) };
-        let of_kind = match question.qtype {
-            QTYPE::TYPE(TYPE::A) => Some(IpAddr::from(address)),
-            QTYPE::TYPE(TYPE::AAAA) if self.trouble == Some(Trouble::Ipv6First) => Some(made_up(address).into()),
-            _ => None,
+        let Some(addresses) = self.addresses_of(&name) else { return (Duration::ZERO, Reply::NoSuchName) };
+        let of_kind: Vec<IpAddr> = match question.qtype {
+            QTYPE::TYPE(TYPE::A) => addresses.into_iter().map(IpAddr::from).collect(),
+            QTYPE::TYPE(TYPE::AAAA) if self.trouble == Some(Trouble::Ipv6First) => {
+                addresses.into_iter().map(|address| made_up(address).into()).collect()
+            }
+            _ => Vec::new(),
         };
         let asked = self.asked.entry((from, name, question.qtype.into())).or_default();
         *asked += 1;
         let spoilt = match self.trouble {
-            None => return (Duration::ZERO, Reply::Address(of_kind)),
-            Some(Trouble::Slow(delay)) => (delay, Reply::Address(of_kind)),
+            None => return (Duration::ZERO, Reply::Addresses(of_kind)),
+            Some(Trouble::Slow(delay)) => (delay, Reply::Addresses(of_kind)),
             Some(Trouble::AbsentAtFirst) if *asked <= ABSENT => (Duration::ZERO, Reply::NoSuchName),
-            Some(Trouble::AbsentAtFirst) => return (Duration::ZERO, Reply::Address(of_kind)),
-            Some(Trouble::Ipv6First) if of_kind.is_some_and(|address| address.is_ipv4()) => {
-                (SECOND, Reply::Address(of_kind))
-            }
-            Some(Trouble::Ipv6First) => (Duration::ZERO, Reply::Address(of_kind)),
+            Some(Trouble::AbsentAtFirst) => return (Duration::ZERO, Reply::Addresses(of_kind)),
+            Some(Trouble::Ipv6First) if of_kind.iter().any(IpAddr::is_ipv4) => (SECOND, Reply::Addresses(of_kind)),
+            Some(Trouble::Ipv6First) => (Duration::ZERO, Reply::Addresses(of_kind)),
         };
         self.struck += 1;
         spoilt
     }
-}
 
-/// The address of a name. A private DNS name holds the instance's own, and goes on doing so when that is terminated.
-fn address_of(name: &str) -> Option<Ipv4Addr> {
-    if endpoints().iter().any(|endpoint| endpoint == name) {
-        return Some(OWN);
+    /// Those of a name. A private DNS name holds the instance's own, and goes on doing so when that is terminated.
+    fn addresses_of(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
+        if let Some(addresses) = self.records.get(name) {
+            return Some(addresses.clone());
+        }
+        if endpoints().iter().any(|endpoint| endpoint == name) {
+            return Some(vec![OWN]);
+        }
+        if name.ends_with(&format!(".{MOTO}")) {
+            return Some(vec![lab::MOTO]);
+        }
+        let host = name.strip_suffix(&format!(".{REGION}.compute.internal"))?;
+        host.strip_prefix("ip-")?.replace('-', ".").parse().ok().map(|address| vec![address])
     }
-    if name.ends_with(&format!(".{MOTO}")) {
-        return Some(lab::MOTO);
-    }
-    let host = name.strip_suffix(&format!(".{REGION}.compute.internal"))?;
-    host.strip_prefix("ip-")?.replace('-', ".").parse().ok()
 }
 
 /// The IPv6 address that DNS64 makes of an IPv4 address (RFC 6052, section 2.2).
@@ -160,16 +171,19 @@ fn render(query: &Packet<'_>, question: &Question<'_>, reply: &Reply) -> simple_
     // Go takes an empty answer without the latter for that of a server that does not know.
     packet.set_flags(PacketFlag::RESPONSE | PacketFlag::RECURSION_DESIRED | PacketFlag::RECURSION_AVAILABLE);
     packet.questions.push(question.clone());
-    let data = match reply {
+    let addresses = match reply {
         Reply::NoSuchName => {
             *packet.rcode_mut() = RCODE::NameError;
-            None
+            &[][..]
         }
-        Reply::Address(address) => address.map(|address| match address {
-            IpAddr::V4(address) => RData::A(address.into()),
-            IpAddr::V6(address) => RData::AAAA(address.into()),
-        }),
+        Reply::Addresses(addresses) => addresses,
     };
-    packet.answers.extend(data.map(|data| ResourceRecord::new(question.qname.clone(), CLASS::IN, TTL, data)));
+    packet.answers.extend(addresses.iter().map(|address| {
+        let data = match address {
+            IpAddr::V4(address) => RData::A((*address).into()),
+            IpAddr::V6(address) => RData::AAAA((*address).into()),
+        };
+        ResourceRecord::new(question.qname.clone(), CLASS::IN, TTL, data)
+    }));
     packet.build_bytes_vec()
 }

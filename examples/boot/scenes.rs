@@ -1,15 +1,13 @@
 //! The scenes: what happens to the machines. Each returns how long it took until all was healthy, and leaves what holds
 //! after every scene to `sound`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::recovery::{commands, function};
-use super::{CONSUMER_PERIOD, PATIENCE, SLOW, Story};
-use crate::client;
+use super::{PATIENCE, SLOW, Story};
 use crate::lab::{BINARY, GROUP, TAMPERED};
-use crate::machine::{AGENT, CERTIFICATE, CERTIFICATE_TIMER, Machine, READY, SNAPSHOT, SNAPSHOT_TIMER, WATCH};
+use crate::machine::{AGENT, CERTIFICATE, CERTIFICATE_TIMER, READY, SNAPSHOT, SNAPSHOT_TIMER, WATCH};
 use crate::names::Trouble;
 use crate::support::aws::{Fault, Often};
 use crate::support::cloud::Instance;
@@ -311,51 +309,6 @@ impl Story<'_> {
         Ok(self.whole().await? - began)
     }
 
-    pub(super) async fn rotate_under_a_consumer(&mut self) -> Result<Duration, String> {
-        self.lab.cloud.change(|world| world.create_group("workers", 1));
-        let config = self.lab.config("consumer.ign")?;
-        let consumer = self.lab.launch("workers", self.lab.fresh_address(), &config).await?;
-        consumer.first_boot().await?;
-        let told = self.rotate(&consumer).await;
-        consumer.leave_traces(&self.logs).await;
-        let off = consumer.cut_power().await;
-        told.and_then(|took| off.map(|()| took))
-    }
-
-    async fn rotate(&mut self, consumer: &Machine) -> Result<Duration, String> {
-        let log = self.logs.join("client");
-        let requests = async |more: usize| match client::record(&log) {
-            Ok((succeeded, _)) if succeeded >= more => Ok(()),
-            Ok((succeeded, _)) => Err(format!("{succeeded} requests of the client succeeded, not {more}")),
-            Err(why) => Err(why),
-        };
-        let served = async || consumer.inside(&["systemctl", "is-active", "etcd-grpc-proxy.service"]).await;
-        until(PATIENCE, async || if served().await? == "active" { Ok(()) } else { Err("no proxy".to_owned()) }).await?;
-        let _client = client::start(consumer.in_its_network(), &log)?;
-        until(PATIENCE, async || requests(10).await).await?;
-        for _ in 0..self.machines.len() {
-            let fresh = vec![self.lab.fresh_address()];
-            self.replace(1, fresh).await?;
-        }
-        let began = Instant::now();
-        let scheme = self.lab.scheme();
-        let endpoints =
-            self.addresses().iter().map(|address| format!("{scheme}://{address}:2379")).collect::<BTreeSet<_>>();
-        let follows = async || {
-            let file = consumer.inside(&["cat", "/run/etcd-bootstrap/consumer.env"]).await?;
-            let line = file.lines().find_map(|line| line.strip_prefix("ETCD_ENDPOINTS=")).unwrap_or_default();
-            let now: BTreeSet<_> = line.split(',').map(str::to_owned).collect();
-            if now == endpoints { Ok(()) } else { Err(format!("the consumer has {now:?}")) }
-        };
-        until(PATIENCE, follows).await?;
-        let (before, _) = client::record(&log)?;
-        until(PATIENCE, async || requests(before + 10).await).await?;
-        let back = began.elapsed();
-        let (succeeded, longest) = client::record(&log)?;
-        println!("{:<20} {succeeded} requests, the longest pause {:.1} s", self.plan.name(), longest.as_secs_f64());
-        if longest > CONSUMER_PERIOD { Err(format!("the client waited {longest:?} for a request")) } else { Ok(back) }
-    }
-
     /// As [`Story::form`], where the nodes know each other by their private DNS names.
     pub(super) async fn form_by_name(&mut self) -> Result<Duration, String> {
         let formed = self.form(3).await?;
@@ -410,9 +363,9 @@ impl Story<'_> {
 
     async fn members_are_named(&self) -> Result<(), String> {
         let list = self.lab.judge.members(self.machines[0].address).await.ok_or("node 0 tells no members")?;
-        let world = self.lab.cloud.now();
+        let (world, scheme) = (self.lab.cloud.now(), self.lab.scheme());
         let name = |id: &str| world.instance(id).and_then(Instance::dns_name).unwrap_or_default();
-        match list.members.iter().find(|m| m.peer_urls != [format!("http://{}:2380", name(&m.name))]) {
+        match list.members.iter().find(|m| m.peer_urls != [format!("{scheme}://{}:2380", name(&m.name))]) {
             Some(member) => Err(format!("{} has the peer URLs {:?}", member.name, member.peer_urls)),
             None => Ok(()),
         }

@@ -1,6 +1,7 @@
 //! The stories: which scenes each consists of, and what the scenes are made of. The scenes themselves are in `scenes`,
 //! what holds after each of them is in `sound`.
 
+mod consumers;
 mod group;
 mod recovery;
 mod scenes;
@@ -153,6 +154,7 @@ impl Story<'_> {
         self.lab.certify();
         // As by default: the nodes know each other by their private DNS names. An empty variable is none.
         self.lab.options.push("ETCD_BOOTSTRAP_PRIVATE_ADDRESSES=".to_owned());
+        self.lab.options.push(format!("ETCD_BOOTSTRAP_CERTIFICATE_NAMES={}", consumers::ALL));
         self.scene("3 nodes form a cluster by their host names", async |s| s.form_by_name().await).await?;
         self.scene("by name, one replaced", async |s| s.replace_by_name().await).await?;
         self.scene("by name, one replaced: etcd gives up on its names at first", async |s| {
@@ -162,7 +164,8 @@ impl Story<'_> {
         let absent = Trouble::AbsentAtFirst;
         self.scene("by name, one replaced: NXDOMAIN at first", async |s| s.replace_by_name_in(absent).await).await?;
         let ipv6 = Trouble::Ipv6First;
-        self.scene("by name, one replaced: IPv6 first, to nowhere", async |s| s.replace_by_name_in(ipv6).await).await
+        self.scene("by name, one replaced: IPv6 first, to nowhere", async |s| s.replace_by_name_in(ipv6).await).await?;
+        self.scene("a consumer by one name for all and for a silent one", async |s| s.follow_by_one_name().await).await
     }
 
     // What the scenes are made of.

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use etcd_bootstrap::config::Config;
-use etcd_bootstrap::setup::Setup;
 use etcd_bootstrap::{cli, commands};
 use tokio::task::LocalSet;
 
@@ -55,8 +54,7 @@ pub async fn run(directory: &Path, count: usize, options: &[String]) -> ExitCode
 async fn one(config: Config, mut delay: Duration) {
     loop {
         tokio::time::sleep(delay).await;
-        let setup = Setup::new(config.clone()).unwrap_or_else(|why| panic!("{why}"));
-        commands::run(&setup).await;
+        commands::run(config.clone()).await;
         delay = PAUSE + SPREAD.mul_f64(fastrand::f64());
     }
 }

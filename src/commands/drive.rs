@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::pace::{Pace, Rhythm, Urgency, jitter};
-use super::tell::{fail, fail_for, notify, put_metrics, status};
+use super::tell::{ended, fail, fail_for, notify, status};
 use crate::apply::{Applied, apply};
 use crate::clock::now;
-use crate::cloud::{Cloud, Freshness, calls};
+use crate::cloud::{Cloud, Freshness};
 use crate::decide::{deeds_that_count, doubts, holds_port, remember, statement};
 use crate::exit::Exit;
 use crate::files::saved::{self, Format, Record};
@@ -25,7 +25,7 @@ use crate::model::{
     UNTAGGED,
 };
 use crate::observe::{Given, Inside, Observer, OwnPorts, Ports, Scope};
-use crate::report::{Ended, name, run_metrics};
+use crate::report::name;
 use crate::setup::Setup;
 
 /// Nodes that saw the same at the same moment must not all ask at once (F44).
@@ -149,14 +149,9 @@ impl<'a> Drive<'a> {
         (self.course, self.last, self.looks) = (course, None, 0);
     }
 
-    /// Leaves the metrics of a run that has ended so, in the command's own file beside `--metrics-file`.
+    /// Ends the run so, for its metrics too.
     pub fn ends(&self, command: &str, exit: Exit) -> Exit {
-        if let Some(file) = &self.setup.config.metrics_file {
-            let (took, decision, calls) = (self.elapsed(), self.last.as_ref(), &calls());
-            let ended = Ended { command, at: now(), took, exit, decision, calls };
-            put_metrics(&file.with_extension(format!("{command}.prom")), &run_metrics(&ended));
-        }
-        exit
+        ended(&self.setup.config, command, self.elapsed(), exit, self.last.as_ref())
     }
 
     /// Whether the deadline has passed.

@@ -15,7 +15,7 @@ mod status;
 mod tell;
 mod watch;
 
-pub use certificate::{authority, before_run, certificate};
+pub use certificate::{authority, certificate};
 pub use doctor::{Checks, doctor};
 pub use dry_run::dry_run;
 pub use explain::explain;

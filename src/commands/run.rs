@@ -6,9 +6,10 @@ use std::path::Path;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::certificate::before_run;
 use super::drive::{Course, Drive, WithoutTag};
 use super::pace::Rhythm;
-use super::tell::fail;
+use super::tell::{ended, fail};
 use crate::config::Config;
 use crate::decide::{consumer_record, decide};
 use crate::etcd::environment;
@@ -41,31 +42,50 @@ pub fn course(config: &Config) -> Course {
     Course { scope, ..COURSE }
 }
 
-/// Does the main job, or the consumer's.
-pub async fn run(setup: &Setup) -> Exit {
-    let config = &setup.config;
-    // A file that cannot be written must be found before anything is sent to etcd.
-    if let Err(e) = write::check_writable(&config.environment_file) {
-        return fail(&format!("write the environment file {}: {e}", config.environment_file.display()));
+/// Has the certificate issued where one is due, then does the main job, or the consumer's.
+pub async fn run(config: Config) -> Exit {
+    let began = Instant::now();
+    let command = match config.policy.role {
+        Role::Member => "run",
+        Role::Consumer => "consumer",
+    };
+    match begin(&config).await {
+        Ok(setup) => main_job(&setup, command).await,
+        Err(exit) => ended(&config, command, began.elapsed(), exit, None),
     }
+}
+
+async fn main_job(setup: &Setup, command: &str) -> Exit {
     let of = |done: Result<(), Exit>| done.map_or_else(|exit| exit, |()| Exit::Done);
-    match config.policy.role {
+    match setup.config.policy.role {
         Role::Member => {
             let mut drive = Drive::new(setup, COURSE).saving().speaking();
             let done = join(&mut drive).await;
-            drive.ends("run", of(done))
+            drive.ends(command, of(done))
         }
         Role::Consumer => {
             let mut drive = Drive::new(setup, LAST).saving();
             let done = follow(&mut drive).await;
-            drive.ends("consumer", of(done))
+            drive.ends(command, of(done))
         }
     }
 }
 
+/// What has to be well before anything is sent to etcd.
+///
+/// # Errors
+/// The exit code; why is logged.
+async fn begin(config: &Config) -> Result<Setup, Exit> {
+    before_run(config).await?;
+    let setup = Setup::new(config.clone()).map_err(|why| fail(&why))?;
+    let file = &config.environment_file;
+    write::check_writable(file).map_err(|e| fail(&format!("write the environment file {}: {e}", file.display())))?;
+    Ok(setup)
+}
+
 async fn join(drive: &mut Drive<'_>) -> Result<(), Exit> {
-    if drive.setup.peer_tls().is_some_and(|tls| tls.server.is_none()) {
-        warn!("without --peer-cert-file no other founder can ask this node, proceeding anyway");
+    if let Some(why) = drive.setup.certificates.missing(&drive.setup.config.policy) {
+        warn!("{why}; proceeding anyway");
     }
     let (observation, decision) = drive.until_done().await?;
     match &decision.action {

@@ -7,10 +7,13 @@ use sd_notify::NotifyState;
 use serde::Serialize;
 use tracing::{error, warn};
 
-use crate::config::Output;
+use crate::clock::now;
+use crate::cloud::calls;
+use crate::config::{Config, Output};
 use crate::exit::Exit;
 use crate::files::write;
 use crate::model::{Action, Decision, Reason};
+use crate::report::{Ended, run_metrics};
 
 /// Prints the answer of a command that only looks, as it is asked for: JSON on one line.
 pub fn print(output: Output, answer: &impl Serialize, text: impl FnOnce() -> String) {
@@ -49,6 +52,16 @@ pub fn put_metrics(file: &Path, text: &str) {
     if let Err(e) = write::replace(file, text, 0o644) {
         warn!("write the metrics {}: {e}, ignoring", file.display());
     }
+}
+
+/// Leaves the metrics of a run that has ended so, in the command's own file beside `--metrics-file`. `decision` is the last
+/// one; None where it did not come to that.
+pub fn ended(config: &Config, command: &str, took: Duration, exit: Exit, decision: Option<&Decision>) -> Exit {
+    if let Some(file) = &config.metrics_file {
+        let ended = Ended { command, at: now(), took, exit, decision, calls: &calls() };
+        put_metrics(&file.with_extension(format!("{command}.prom")), &run_metrics(&ended));
+    }
+    exit
 }
 
 /// Logs why the program ends and what a person can do.

@@ -33,7 +33,7 @@ const COURSE: Course = Course {
 /// How often the certificates' files are looked at. Who renews them leaves hours for that.
 const FILES: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether there is a certificate at last.
+/// How often it is looked whether the files are there at last.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// Watches until it is told to stop.
@@ -43,18 +43,10 @@ pub async fn watch(config: Config) -> Exit {
         Err(e) => return fail(&format!("listen for SIGTERM: {e}")),
     };
     notify(&[NotifyState::Ready]);
-    tokio::select! {
-        () = first_certificate(&config) => {}
+    let mut setup = tokio::select! {
+        setup = usable(config) => setup,
         _ = told_to_stop.recv() => return Exit::Done,
-    }
-    let mut setup = match Setup::new(config) {
-        Ok(setup) => setup,
-        Err(why) => return fail(&why),
     };
-    if let Some(why) = setup.certificates.unusable() {
-        error!("{why}");
-        return Exit::NeedsOperator;
-    }
     loop {
         let mut drive = Drive::new(&setup, COURSE);
         let stop = drive.stop();
@@ -76,11 +68,23 @@ pub async fn watch(config: Config) -> Exit {
     }
 }
 
-/// Waits until there is a certificate, where the node has it issued: at a first boot this begins together with the main
-/// job, which does that.
-async fn first_certificate(config: &Config) {
-    while config.issuing.as_ref().is_some_and(|issuing| !issuing.node().exists()) {
-        notify(&[NotifyState::Status("waits for this node's first certificate"), NotifyState::Watchdog]);
+/// Waits until certificates and password can be read. At a first boot this begins together with the main job, which has the
+/// certificate issued, and with whatever brings files.
+async fn usable(config: Config) -> Setup {
+    let mut told = String::new();
+    loop {
+        let why = match Setup::new(config.clone()) {
+            Ok(setup) => match setup.certificates.unusable() {
+                None => return setup,
+                Some(why) => why.to_owned(),
+            },
+            Err(why) => why,
+        };
+        notify(&[NotifyState::Status(&format!("waits for its files: {why}")), NotifyState::Watchdog]);
+        if told != why {
+            info!("{why}; waiting");
+            told = why;
+        }
         tokio::time::sleep(FIRST).await;
     }
 }

@@ -56,15 +56,18 @@ async fn answer(mut child: Child, request: &str, within: Duration) -> Result<Str
             // One that reads nothing says by its answer what is wrong.
             let _ = stdin.write_all(request.as_bytes()).await;
         }
-        let mut said = String::new();
+        let mut said = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            stdout.take(MAX_ANSWER).read_to_string(&mut said).await.map_err(|e| format!("read its answer: {e}"))?;
+            stdout.take(MAX_ANSWER).read_to_end(&mut said).await.map_err(|e| e.to_string())?;
         }
         if said.len() as u64 == MAX_ANSWER {
             return Err(format!("its answer is longer than {MAX_ANSWER} bytes"));
         }
         let status = child.wait().await.map_err(|e| e.to_string())?;
-        if status.success() { Ok(said) } else { Err(status.to_string()) }
+        if !status.success() {
+            return Err(status.to_string());
+        }
+        String::from_utf8(said).map_err(|_| "its answer is no text".to_owned())
     };
     let signed = tokio::time::timeout(within, signed).await;
     signed.unwrap_or_else(|_| Err(format!("no answer within {} s", within.as_secs())))

@@ -7,8 +7,9 @@ use tokio::process::Command;
 
 use crate::errors::Failed;
 
-/// Of 3.5 on, and until 3.5 (etcd's CHANGELOG-3.6: "Remove `etcdctl snapshot restore`").
-const KNOWN: [&str; 2] = ["etcdutl", "etcdctl"];
+/// Of 3.5 on, and until 3.5 (etcd's CHANGELOG-3.6: "Remove `etcdctl snapshot restore`"). `/opt/bin`, where Flatcar has room
+/// for programs, is in no unit's `PATH`; the only tool in its image is etcdctl of 3.6.
+const KNOWN: [&str; 3] = ["etcdutl", "/opt/bin/etcdutl", "etcdctl"];
 
 /// A tool that can restore.
 #[derive(Debug, Clone)]

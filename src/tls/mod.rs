@@ -88,7 +88,7 @@ impl Certificates {
             Role::Consumer => None,
         };
         let client = load(policy.client_scheme, client)?;
-        Ok(Self { peer, client, unusable: None })
+        Ok(Self { peer, client, ..Self::default() })
     }
 
     /// Certificates that cannot be used.
@@ -121,6 +121,22 @@ impl Certificates {
             let why = tls.as_ref()?.check_own_certificate(Usage::Both(url.host()), now).err()?;
             Some(format!("the other nodes will refuse the own certificate for {url}: {why}"))
         })
+    }
+
+    /// What a port of https without a certificate means; None where each has one. It may be meant: etcd's unit may have one
+    /// of its own, as with etcd-discovery.
+    pub fn missing(&self, policy: &Policy) -> Option<String> {
+        let without = |scheme, tls: &Option<Arc<Tls>>| {
+            scheme == Scheme::Https && tls.as_ref().is_some_and(|tls| tls.shown.is_none())
+        };
+        // "cannot listen on TLS for ...: KeyFile and CertFile are not presented" (server/embed/etcd.go, v3.6.16).
+        let end = "etcd ends at its start unless its unit has one: see --member-authority";
+        if without(policy.peer_scheme, &self.peer) {
+            let what = "without --peer-cert-file no other founder can ask this node, and";
+            return Some(format!("{what} {end}, --etcd-peer-scheme=http"));
+        }
+        let client = without(policy.client_scheme, &self.client);
+        client.then(|| format!("without --cert-file {end}, --etcd-client-scheme=http"))
     }
 }
 

@@ -69,6 +69,25 @@ async fn f80_a_certificate_that_the_others_refuse_keeps_the_node_out_before_the_
     assert_eq!(json(&run)["decision"], "add", "a good one lets it in: {}", run.stdout);
 }
 
+/// etcd's unit may have one of its own, as with etcd-discovery.
+#[tokio::test]
+async fn f80_https_without_a_certificate_is_warned_of() {
+    let mut rig = rig();
+    rig.group(GROUP, 2);
+    for (schemes, option) in
+        [(("http", "https"), "--etcd-peer-scheme=http"), (("https", "http"), "--etcd-client-scheme=http")]
+    {
+        rig.setup.schemes = schemes;
+        let node = rig.launch(Some(GROUP)).unwrap();
+        let run = node.agent("run", &[]).await.unwrap();
+        let warning = run.stderr.lines().find(|line| line.starts_with('W') && line.contains("etcd ends"));
+        let names = |word: &&str| warning.is_some_and(|warning| warning.contains(*word));
+        assert!(["--member-authority", option].iter().all(names), "{}", run.stderr);
+        let doctor = node.agent("doctor", &[]).await.unwrap();
+        assert!(doctor.stdout.contains("does not listen on https without a certificate"), "{}", doctor.stdout);
+    }
+}
+
 /// Go refuses both, and rustls notices neither of a certificate that it only presents.
 #[tokio::test]
 async fn b19_f102_an_expired_authority_and_a_certificate_for_servers_alone_are_found() {

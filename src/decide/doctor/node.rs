@@ -24,7 +24,7 @@ const QUOTA: u64 = 2 << 30;
 /// Two segments of etcd's log, which it makes at full length (`SegmentSizeBytes`, server/storage/wal/wal.go, v3.7.3).
 const TWO_SEGMENTS: u64 = 128 << 20;
 
-/// As long as the alert in prometheus/alerts.yaml.
+/// Who brings certificates needs days for a new one. The alert in prometheus/alerts.yaml is the last word, at three days.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// By the `Date` of AWS's reply, which is of the second between the question and the end of the pass.
@@ -111,7 +111,10 @@ pub(super) fn certificates(o: &Observation, p: &Policy, seen: &Checkup) -> Vec<S
         return vec![not_seen(blind)];
     }
     vec![match seen.certificate_until {
-        None => ok("this node shows no certificate"),
+        None => warning(
+            "etcd does not listen on https without a certificate, and none is given here",
+            "one, or http, as README.md has it under TLS and authentication; nothing where etcd's unit has its own",
+        ),
         Some(end) if elapsed(o.taken_at, end) < SOON && !seen.issues => warning(
             format!("this node's certificate ends in {}", days(o.taken_at, end)),
             "renew it: a running etcd reads the files again",

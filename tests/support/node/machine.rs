@@ -130,7 +130,7 @@ impl Machine {
             let code = exit_code(watch.exited().await);
             self.happens(Event::WatchExited { code });
             // RestartPreventExitStatus= of the watch unit.
-            if matches!(code, 64 | 78) {
+            if code == 64 {
                 return;
             }
             tokio::time::sleep(self.setup.restart_pause).await;
