@@ -9,7 +9,7 @@ use crate::errors::chain;
 use crate::etcd::data;
 use crate::etcd::user::{Access, password};
 use crate::files::saved;
-use crate::model::{OwnData, Role, Scheme};
+use crate::model::{Role, Scheme};
 use crate::observe::{Observer, OwnPorts, Ports, Sources};
 use crate::tls::{Certificates, Tls};
 
@@ -96,6 +96,5 @@ impl Setup {
 
 /// Whether this node is a member with data of its own.
 pub fn has_data(config: &Config) -> bool {
-    let own = || data::read_own_data(&config.data_dir, config.wal_dir.as_deref());
-    config.policy.role == Role::Member && matches!(own(), OwnData::Log { .. })
+    config.policy.role == Role::Member && data::has_log(&config.data_dir, config.wal_dir.as_deref())
 }

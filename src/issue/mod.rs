@@ -19,6 +19,7 @@ use crate::certificate::{Authority, Draft, Purpose, Wanted};
 use crate::clock::now;
 use crate::cloud::Cloud;
 use crate::config::{Config, Issuing};
+use crate::etcd::data;
 use crate::files::saved;
 use crate::files::write::{self, Changed};
 use crate::model::{AddressForm, Blind, BlindKind, Identity, Role};
@@ -100,9 +101,17 @@ pub async fn issue(config: &Config, issuing: &Issuing, occasion: Occasion) -> Re
 
     let before = fs::read_to_string(issuing.node()).ok();
     let mut due = signing.due(before.as_deref());
-    if config.policy.address_form == AddressForm::DnsNames && (due.is_some() || occasion != Occasion::Start) {
-        // By that name the others know this node until it is listed. Without EC2's word the metadata's has to do.
-        signing.check.names.extend(cloud.fetch_dns_name().await.ok().flatten());
+    let joins = occasion == Occasion::Start && !data::has_log(&config.data_dir, config.wal_dir.as_deref());
+    let by_name = config.policy.role == Role::Member && config.policy.address_form == AddressForm::DnsNames;
+    if by_name && (due.is_some() || occasion != Occasion::Start || joins) {
+        // By that name the others know this node until it is listed.
+        match cloud.fetch_dns_name().await {
+            Ok(name) => signing.check.names.extend(name),
+            // A certificate without it would keep this node out, which asks EC2 anyway.
+            Err(why) if joins => return Err(why.into()),
+            // The metadata's name has to do, until the next time.
+            Err(_) => {}
+        }
         due = due.or_else(|| signing.due(before.as_deref()));
     }
     if occasion == Occasion::Force {

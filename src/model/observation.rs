@@ -459,3 +459,30 @@ mod ranges {
         texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f131_a_node_goes_by_the_name_that_ec2_had_for_it() {
+        let named = |id: &str, name: Option<&str>| Identity {
+            instance: InstanceId::new(id),
+            region: "eu-west-1".to_owned(),
+            zone: String::new(),
+            addresses: Addresses { dns_name: name.map(str::to_owned), ..Addresses::default() },
+            vpc_ranges: Vec::new(),
+            target_lifecycle_state: None,
+        };
+        let metadata = || named("i-0000000a", Some("etcd-1.corp.example"));
+        let goes_by = |saved: Option<&Identity>| metadata().known_as(saved).addresses.dns_name;
+        let ec2 = named("i-0000000a", Some("ip-10-0-0-1.ec2.internal"));
+        assert_eq!(goes_by(Some(&ec2)), ec2.addresses.dns_name);
+        // Nothing saved, no name then, and the disk of another instance.
+        for saved in
+            [None, Some(named("i-0000000a", None)), Some(named("i-0000000b", Some("ip-10-0-0-2.ec2.internal")))]
+        {
+            assert_eq!(goes_by(saved.as_ref()), metadata().addresses.dns_name);
+        }
+    }
+}

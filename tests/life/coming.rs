@@ -21,7 +21,7 @@ on_one_etcd!(
     t05_a_broken_image_takes_no_more_voters_than_the_others_can_spare,
     t26_a_clock_that_is_set_back_holds_no_heartbeat_up,
     t03_a_hook_of_another_name_is_told_of_and_left_alone,
-    t02_a_tag_that_is_refused_holds_no_instance_up_and_comes_later,
+    f132_a_tag_that_is_refused_holds_no_instance_up_and_comes_later,
     t13_a_launch_that_is_rolled_back_leaves_no_member,
     t22_the_group_waits_while_a_voter_has_an_alarm,
     t25_a_group_of_one_survives_its_own_replacement,
@@ -113,7 +113,7 @@ async fn t02_a_hook_that_is_refused_at_first_is_completed_in_the_end(mut rig: Ri
     assert!(log.contains("No active Lifecycle Action") && log.contains("completed the lifecycle hook"), "{log}");
 }
 
-async fn t02_a_tag_that_is_refused_holds_no_instance_up_and_comes_later(mut rig: Rig) {
+async fn f132_a_tag_that_is_refused_holds_no_instance_up_and_comes_later(mut rig: Rig) {
     rig.setup.watches = true;
     let mut group = Living::begin(&rig, GROUP, (1, 2), hooks());
     // That of the founding is written: etcd is started after it.

@@ -41,6 +41,11 @@ pub fn read_own_data(data_dir: &Path, wal_dir: Option<&Path>) -> OwnData {
     read_directories(data_dir, wal_dir).unwrap_or_else(|why| OwnData::Unreadable { why })
 }
 
+/// Whether a log of etcd's is there that can be read.
+pub fn has_log(data_dir: &Path, wal_dir: Option<&Path>) -> bool {
+    matches!(read_own_data(data_dir, wal_dir), OwnData::Log { .. })
+}
+
 /// The highest index that this member knew to be committed; None where that cannot be read.
 ///
 /// Never more than was committed: reading ends at the first record that is not whole. Each segment begins with the
