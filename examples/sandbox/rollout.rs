@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -175,14 +176,23 @@ async fn in_service(group: &mut Living<'_>, stage: &Stage, size: usize, patience
     done.map(|_| ()).map_err(|why| format!("{why}\n{}", group.story()))
 }
 
+/// What a consumer's file holds: the published voters. None while there is no leader who says who they are.
+async fn endpoints(group: &Living<'_>) -> Option<Vec<Ipv4Addr>> {
+    let leader = group.rig.judge.leader(&addresses(&group.nodes)).await?;
+    let list = group.rig.judge.members(leader).await?;
+    let voters = list.voters();
+    Some(group.nodes.iter().filter(|node| voters.contains(node.instance.as_str())).map(|node| node.address).collect())
+}
+
 /// Lets the group act until the refresh is over.
 async fn refreshed(group: &mut Living<'_>, stage: &Stage, clients: &Clients, options: &Options) -> Result<(), String> {
     let mut kills = options.rollout.kill_watch;
     let mut told = String::new();
     let look = async |group: &Living<'_>| {
         stage.introduce(&group.nodes);
-        // What a consumer's file holds.
-        clients.follow(&addresses(&group.nodes));
+        if let Some(endpoints) = endpoints(group).await {
+            clients.follow(&endpoints);
+        }
         let half_way = |log: String| log.contains("leads now") || log.contains("removed member");
         if let Some(leaver) = group.nodes.iter().find(|node| kills && half_way(node.log("watch.log"))) {
             leaver.signal_watch(Signal::Kill);
