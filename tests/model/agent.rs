@@ -6,7 +6,7 @@ use super::judge::{judge, lives};
 use super::memory::Agent;
 use super::mutations::Done;
 use super::sight::{Outcome, Sight, see};
-use super::world::{Act, Address, Broken, Disk, Machine, Node, Read, Rules, World};
+use super::world::{Act, Address, Broken, Disk, Life, Machine, Node, Read, Rules, World};
 
 /// More changes of the own disk than any rule asks for between two looks at the world.
 const CHANGES: usize = 8;
@@ -126,10 +126,13 @@ pub fn enact(world: &mut World, n: Node, act: Act, rules: &Rules) {
     }
 }
 
-/// A change that etcd accepts must leave it a leader.
+/// A change that etcd accepts must leave it a leader, if it would have one without those that are shutting down, too: who
+/// removes one of them takes nothing away that lasts.
 fn call(world: &mut World, n: Node, via: Address, change: Change, rules: &Rules) {
     let quorate = |world: &World| world.formed_cluster().is_some_and(|c| etcd::quorate(world, c).is_some());
-    let before = quorate(world);
+    let mut soon = world.clone();
+    soon.nodes.iter_mut().filter(|m| m.life == Life::ShuttingDown).for_each(|m| m.etcd_runs = false);
+    let before = quorate(&soon);
     etcd::change(world, n, via, change, rules.strict);
     if before && !quorate(world) && rules.strict != Strict::Off {
         world.broken = world.broken.or(Some(Broken::QuorumAtRisk));
