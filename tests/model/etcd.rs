@@ -410,6 +410,12 @@ fn free_id(world: &World) -> Member {
         if let Agent::Decided(_, Act::Remove { member, .. }) = machine.agent {
             taken.push(member);
         }
+        if let Some(watch) = &machine.watch {
+            taken.extend(watch.before.suspects.iter().map(|(member, _)| *member));
+            if let Some(Act::Remove { member, .. }) = watch.act {
+                taken.push(member);
+            }
+        }
     }
     (FIRST_ADDED..).find(|id| !taken.contains(id)).expect("few members")
 }
