@@ -40,6 +40,18 @@ impl Setup {
         Ok(Self { config, certificates })
     }
 
+    /// The same where the certificates can be used, on a node with data too.
+    ///
+    /// # Errors
+    /// As [`Setup::new`], and why they cannot.
+    pub fn usable(config: Config) -> Result<Self, String> {
+        let setup = Self::new(config)?;
+        match setup.certificates.unusable() {
+            None => Ok(setup),
+            Some(why) => Err(why.to_owned()),
+        }
+    }
+
     /// For who only looks, whatever there is of certificates and passwords.
     pub fn tolerant(config: Config) -> Self {
         let loaded = Certificates::load(&config.policy, &config.peer_tls, &config.client_tls);

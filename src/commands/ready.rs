@@ -36,11 +36,7 @@ const UNTIL_IT_IS_RELEASED: Course =
 /// Waits, promotes, tags, and completes the launch hook.
 pub async fn ready(config: Config) -> Exit {
     let began = Instant::now();
-    let usable = Setup::new(config.clone()).and_then(|setup| match setup.certificates.unusable() {
-        None => Ok(setup),
-        Some(why) => Err(why.to_owned()),
-    });
-    let setup = match usable {
+    let setup = match Setup::usable(config.clone()) {
         Ok(setup) => setup,
         Err(why) => return ended(&config, "ready", began.elapsed(), fail(&why), None),
     };

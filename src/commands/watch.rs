@@ -73,11 +73,8 @@ pub async fn watch(config: Config) -> Exit {
 async fn usable(config: Config) -> Setup {
     let mut told = String::new();
     loop {
-        let why = match Setup::new(config.clone()) {
-            Ok(setup) => match setup.certificates.unusable() {
-                None => return setup,
-                Some(why) => why.to_owned(),
-            },
+        let why = match Setup::usable(config.clone()) {
+            Ok(setup) => return setup,
             Err(why) => why,
         };
         notify(&[NotifyState::Status(&format!("waits for its files: {why}")), NotifyState::Watchdog]);
@@ -106,12 +103,12 @@ async fn new_files(setup: &Setup) {
 
 /// Files that cannot be used leave everything as it was: those in memory still work for a while.
 fn with_new_files(setup: Setup) -> Setup {
-    match Setup::new(setup.config.clone()) {
-        Ok(new) if new.certificates.unusable().is_none() => {
+    match Setup::usable(setup.config.clone()) {
+        Ok(new) => {
             info!("the certificates' files are new");
             new
         }
-        Ok(_) | Err(_) => {
+        Err(_) => {
             error!("the certificates' files are new and cannot be used; going on with those of before");
             setup
         }

@@ -53,9 +53,14 @@ pub fn config(tls: Option<&Tls>) -> ClientConfig {
 /// Why it came to nothing.
 pub async fn shake_hands(config: ClientConfig, url: &MemberUrl, address: IpAddr) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(url.host().to_owned()).map_err(io::Error::other)?;
+    TlsConnector::from(Arc::new(config)).connect(name, reach(url, address).await?).await
+}
+
+/// Without a delay for small writes, of which gRPC's calls consist.
+async fn reach(url: &MemberUrl, address: IpAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((address, url.port())).await?;
     stream.set_nodelay(true)?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    Ok(stream)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -64,7 +69,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 async fn dial(config: Option<ClientConfig>, url: MemberUrl, address: IpAddr) -> io::Result<TokioIo<Box<dyn Stream>>> {
     let stream: Box<dyn Stream> = match config {
-        None => Box::new(TcpStream::connect((address, url.port())).await?),
+        None => Box::new(reach(&url, address).await?),
         Some(config) => Box::new(shake_hands(config, &url, address).await?),
     };
     Ok(TokioIo::new(stream))
